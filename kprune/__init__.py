@@ -1,0 +1,31 @@
+"""kprune: pruning for Keras 3.
+
+`wrap` a model, prune it in `fit` along a schedule or at once, `strip` it, and export it: a plain,
+sparse model. See the README for a tour.
+"""
+
+from kprune import allocations, callbacks, criteria, export, masks, patterns, schedules, wrapping
+from kprune.pruning import prune, step
+from kprune.reporting import report
+from kprune.wrappers import Pruned, project
+from kprune.wrapping import strip, wrap
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Pruned",
+    "allocations",
+    "callbacks",
+    "criteria",
+    "export",
+    "masks",
+    "patterns",
+    "project",
+    "prune",
+    "report",
+    "schedules",
+    "step",
+    "strip",
+    "wrap",
+    "wrapping",
+]

@@ -1,0 +1,210 @@
+"""Dropout that shrinks with the layer that feeds it."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kprune import weights, wrappers
+
+INITIAL_RATE = "kprune_initial_rate"
+
+
+class DropoutRatioAdjustment(keras.callbacks.Callback):
+    """Lowers each dropout rate as the layer that feeds it loses connections.
+
+    Use it beside `Pruning`, and after it in the list: a sparse layer has less capacity to overfit
+    and needs less dropout when it is retrained.
+
+    `D_r = D_o * sqrt(C_r / C_o)`
+
+    with `D_o` the rate and `C_o` the connections when the model was wrapped, `C_r` the connections
+    now. What feeds a dropout layer is found by following its input backwards through the model's
+    graph to the nearest masked layers. A rate that changes costs one retrace of the train step.
+    The rates go into the logs as `dropout/<layer>`, and stay adjusted after the fit. The `dropout`
+    argument of recurrent cells is not touched.
+
+    Args:
+        feeds: names of dropout layers and, for each, a regex of the paths of the weights whose
+            connections count, where the graph is not to decide.
+
+    Raises:
+        ValueError: at the begin of training, where the model is not wrapped or `feeds` names no
+            dropout layer or no weight.
+
+    Example:
+        >>> adjustment = kprune.callbacks.DropoutRatioAdjustment()
+        >>> model.fit(x, y, callbacks=[kprune.callbacks.Pruning(schedule), adjustment])
+
+    Reference:
+        Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
+    """
+
+    def __init__(self, feeds: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.feeds = dict(feeds or {})
+        self._fed: list[tuple[keras.layers.Dropout, list[weights.Weight]]] = []
+        self._seen: int | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Finds what feeds each dropout layer, and adjusts to the masks that are there."""
+        wrappers.find(self.model)
+        self._fed = feeding(self.model, self.feeds)
+        self._seen = None
+        self._adjust()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adjusts where the masks have changed."""
+        self._adjust()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the rates into the logs."""
+        if logs is not None:
+            logs.update({f"dropout/{layer.name}": layer.rate for layer, _ in self._fed})
+
+    def _adjust(self) -> None:
+        if self._seen == wrappers.cuts(self.model):
+            return
+        self._seen = wrappers.cuts(self.model)
+        changed = False
+        for layer, sources in self._fed:
+            before = sum(weight.kept_at_wrap for weight in sources)
+            now = sum(weight.kept() for weight in sources)
+            rate = vars(layer)[INITIAL_RATE] * math.sqrt(now / max(1, before))
+            changed |= not math.isclose(rate, layer.rate, rel_tol=1e-9)
+            layer.rate = rate
+        if changed and self.model.train_function is not None:
+            # The rate is a Python number, read when the step is traced.
+            self.model.make_train_function(force=True)
+
+
+def feeding(
+    model: keras.Model, feeds: Mapping[str, str] | None = None
+) -> list[tuple[keras.layers.Dropout, list[weights.Weight]]]:
+    """Returns each active dropout layer of a wrapped model with the weights that feed it.
+
+    Layers that nothing masked feeds are left out. Where the model's inputs are not known (a
+    subclassed model that was never called) the masked layer defined last before it counts.
+
+    Args:
+        model: a wrapped model.
+        feeds: dropout layer names and regexes of weight paths that go before the graph.
+
+    Raises:
+        ValueError: `feeds` names no dropout layer, or none of the weights.
+    """
+    layers = model._flatten_layers()
+    dropouts = [each for each in layers if isinstance(each, keras.layers.Dropout) and each.rate]
+    members, feeds = wrappers.find(model), feeds or {}
+    names = [layer.name for layer in dropouts]
+    for name in feeds:
+        if name not in names:
+            raise ValueError(
+                f"feeds names {name!r}; expected dropout layers among {names}. "
+                f"Write feeds={{{(names or ['dropout'])[0]!r}: {members[0].path!r}}}."
+            )
+    traced = _traced(model, dropouts, members)
+    found = []
+    for layer in dropouts:
+        sources = (
+            traced.get(id(layer), []) if traced is not None else _before(layers, layer, members)
+        )
+        if layer.name in feeds:
+            sources = [each for each in members if weights.matches(feeds[layer.name], each.site)]
+            if not sources:
+                raise ValueError(
+                    f"feeds[{layer.name!r}]={feeds[layer.name]!r} matches no masked weight; "
+                    f"expected a regex of paths such as {members[0].path!r}."
+                )
+        if sources:
+            if INITIAL_RATE not in vars(layer):
+                object.__setattr__(layer, INITIAL_RATE, layer.rate)
+            found.append((layer, sources))
+    return found
+
+
+def _traced(
+    model: keras.Model, dropouts: list[Any], members: list[weights.Weight]
+) -> dict[int, list[weights.Weight]] | None:
+    """Follows each dropout's input back to masked layers, in a graph traced for the purpose."""
+    specs = _input_specs(model)
+    if specs is None or not dropouts:
+        return None if dropouts else {}
+    owners: dict[int, tuple[Any, list[weights.Weight]]] = {}
+    for weight in members:
+        # A recurrent cell runs inside a loop's own graph: its layer stands for it.
+        rnn = [each for each in weight.site.owners if isinstance(each, keras.layers.RNN)]
+        owner = rnn[0] if rnn else weight.site.layer
+        owners.setdefault(id(owner), (owner, []))[1].append(weight)
+    made: dict[int, list[weights.Weight]] = {}
+    taken: dict[int, list[Any]] = {}
+    alive = []  # tensors are told apart by id, so none may be freed meanwhile
+
+    def note_outputs(owner: Any, args: Any, outputs: Any) -> None:
+        for tensor in keras.tree.flatten(outputs):
+            alive.append(tensor)
+            made[id(tensor)] = owners[id(owner)][1]
+
+    def note_inputs(dropout: Any, args: Any, outputs: Any) -> None:
+        alive.append(args[0])
+        taken.setdefault(id(dropout), []).append(args[0])
+
+    with contextlib.ExitStack() as stack:
+        for owner, _ in owners.values():
+            stack.enter_context(_observed(owner, note_outputs))
+        for dropout in dropouts:
+            stack.enter_context(_observed(dropout, note_inputs))
+        tf.function(lambda inputs: model(inputs, training=True)).get_concrete_function(specs)
+    found: dict[int, list[weights.Weight]] = {}
+    for layer, tensors in taken.items():
+        queue, seen, sources = list(tensors), set(), {}
+        while queue:
+            tensor = queue.pop()
+            if id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            if id(tensor) in made:
+                sources.update({id(weight): weight for weight in made[id(tensor)]})
+            else:
+                queue += list(tensor.op.inputs)
+        found[layer] = list(sources.values())
+    return found
+
+
+@contextlib.contextmanager
+def _observed(layer: Any, note: Any) -> Iterator[None]:
+    """Tells `note` of each call of a layer, for the duration of a block."""
+    call = layer.call
+
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        outputs = call(*args, **kwargs)
+        note(layer, args, outputs)
+        return outputs
+
+    object.__setattr__(layer, "call", observed)
+    try:
+        yield
+    finally:
+        object.__delattr__(layer, "call")
+
+
+def _input_specs(model: keras.Model) -> Any:
+    """What the model is called with; `None` where it is not known."""
+    inputs = getattr(model, "_inputs_struct", None)
+    if inputs is None and isinstance(model, keras.Sequential):
+        inputs = model.inputs[0]
+    if inputs is None:
+        return getattr(model, "_saved_model_inputs_spec", None)
+    return keras.tree.map_structure(
+        lambda each: tf.TensorSpec(each.shape, each.dtype, each.name), inputs
+    )
+
+
+def _before(layers: list[Any], layer: Any, members: list[weights.Weight]) -> list[weights.Weight]:
+    """The weights of the masked layer that was defined last before this one."""
+    place = {id(each): position for position, each in enumerate(layers)}
+    earlier = [w for w in members if place[id(w.site.layer)] < place[id(layer)]]
+    return [w for w in earlier if w.site.layer is earlier[-1].site.layer]

@@ -1,0 +1,37 @@
+"""Random: the baseline that a criterion has to beat."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from kprune import masks, registration, weights
+from kprune.criteria import criterion
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Random(criterion.Criterion):
+    """A number drawn for each weight: `s ~ U(0, 1)`.
+
+    Use it as a baseline. The numbers depend on the seed and on the place of the weight in the
+    model alone, so a schedule meets the same ones at every step.
+
+    Args:
+        seed: a whole number, at least 0.
+
+    Example:
+        >>> kprune.prune(model, 0.5, criterion=kprune.criteria.Random(seed=1))
+    """
+
+    seed: int = 0
+
+    def observe(self, model: keras.Model, members: Sequence[weights.Weight]) -> dict[int, int]:
+        """Numbers the weights."""
+        return {id(weight.variable): place for place, weight in enumerate(members)}
+
+    def score(self, weight: weights.Weight, evidence: dict[int, int]) -> masks.Array:
+        """Draws a number for each weight."""
+        generator = np.random.default_rng([self.seed, evidence[id(weight.variable)]])
+        return generator.random(tuple(weight.variable.shape), np.float32)

@@ -1,0 +1,264 @@
+"""Patterns: what is cut as one piece.
+
+A pattern sees a kernel as a matrix [input, output], whatever its rank (`MatrixView`), and turns the
+scores of weights into the scores of pieces, which then compete like any others (`masks.cut`).
+Shapes that a pattern does not divide end in a smaller last piece; nothing is padded or refused.
+"""
+
+import abc
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from kprune import masks, registration
+
+Array = masks.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixView:
+    """How a kernel of any rank is read as a matrix [input, output].
+
+    Args:
+        shape: the kernel's shape.
+        inputs: the axes that an output sums over; flattened in this order, the last one fastest.
+        outputs: the other axes.
+
+    Example:
+        >>> MatrixView((3, 3, 8, 16), (0, 1, 2), (3,)).matrix(np.zeros((3, 3, 8, 16))).shape
+        (72, 16)
+    """
+
+    shape: tuple[int, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def matrix(self, kernel: Array) -> Array:
+        """Returns the kernel as [input, output]."""
+        rows = math.prod(self.shape[axis] for axis in self.inputs)
+        return kernel.transpose(self.inputs + self.outputs).reshape(rows, -1)
+
+    def kernel(self, matrix: Array) -> Array:
+        """Returns the matrix in the kernel's own shape."""
+        axes = self.inputs + self.outputs
+        return matrix.reshape([self.shape[axis] for axis in axes]).transpose(np.argsort(axes))
+
+
+class Pattern(registration.Member, abc.ABC):
+    """What is cut as one piece. Subclasses are frozen dataclasses that implement two methods."""
+
+    @abc.abstractmethod
+    def part(self, part: masks.Part, view: MatrixView) -> masks.Part:
+        """Turns a part with a score for each weight into one with a score for each piece."""
+
+    @abc.abstractmethod
+    def spread(self, survivors: Array, view: MatrixView) -> Array:
+        """Turns the mask of the pieces into the mask of the weights, in the kernel's shape."""
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Unstructured(Pattern):
+    """Every weight by itself.
+
+    Use it for the best accuracy at a given sparsity, and for files that are small after
+    compression. Stock runtimes are not faster for it.
+
+    Example:
+        >>> kprune.wrap(model, pattern="unstructured")
+    """
+
+    def part(self, part: masks.Part, view: MatrixView) -> masks.Part:
+        """Leaves the scores as they are, in the kernel's own order."""
+        return part
+
+    def spread(self, survivors: Array, view: MatrixView) -> Array:
+        """Leaves the mask as it is."""
+        return survivors
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Block(Pattern):
+    """Rectangles of the matrix [input, output].
+
+    Use it where a kernel of the runtime reads whole blocks, as TFLite's fully connected ones do.
+    The score of a block is the mean, or the greatest, score of its weights that are still there.
+    Where the shape does not divide the matrix, the last block of a row or column is smaller and
+    competes with the mean of what it has. A cut falls on whole blocks: the number of zeros is
+    the nearest to the wanted one that blocks allow.
+
+    Args:
+        shape: rows and columns of a block, in weights: (4, 1) is four along the input axis.
+        pooling: "mean" or "max".
+
+    Raises:
+        ValueError: the shape is not two positive whole numbers, or the pooling is unknown.
+
+    Example:
+        >>> kprune.wrap(model, pattern=kprune.patterns.Block((4, 1)))
+    """
+
+    shape: tuple[int, int]
+    pooling: Literal["mean", "max"] = "mean"
+
+    def __post_init__(self) -> None:
+        shape = self.shape if isinstance(self.shape, Sequence) else (self.shape,)
+        if len(shape) != 2 or not all(isinstance(n, int) and n > 0 for n in shape):
+            raise ValueError(
+                f"shape={self.shape!r}; expected two positive whole numbers, weights along the "
+                "input axis and along the output axis. Write Block((4, 1))."
+            )
+        if self.pooling not in ("mean", "max"):
+            raise ValueError(
+                f'pooling={self.pooling!r}; expected "mean" or "max". Write pooling="mean".'
+            )
+        object.__setattr__(self, "shape", tuple(shape))
+
+    def part(self, part: masks.Part, view: MatrixView) -> masks.Part:
+        """Pools the scores of each block over the weights that are still eligible."""
+        return _pooled(part, view, self.shape, self.pooling)
+
+    def spread(self, survivors: Array, view: MatrixView) -> Array:
+        """Repeats each block's fate over its weights."""
+        return _repeated(survivors, view, self.shape)
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Channel(Pattern):
+    """Whole output channels: columns of the matrix [input, output].
+
+    Use it to find units that can be removed from the network altogether. The bias of a unit is
+    not pruned with it. The score of a channel is the mean, or the greatest, score of its weights.
+
+    Args:
+        pooling: "mean" or "max".
+
+    Example:
+        >>> kprune.wrap(model, include="conv", pattern="channel")
+    """
+
+    pooling: Literal["mean", "max"] = "mean"
+
+    def part(self, part: masks.Part, view: MatrixView) -> masks.Part:
+        """Pools the scores of each column."""
+        return _pooled(part, view, self._shape(view), self.pooling)
+
+    def spread(self, survivors: Array, view: MatrixView) -> Array:
+        """Repeats each channel's fate down its column."""
+        return _repeated(survivors, view, self._shape(view))
+
+    def _shape(self, view: MatrixView) -> tuple[int, int]:
+        return max(1, math.prod(view.shape[axis] for axis in view.inputs)), 1
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class NM(Pattern):
+    """At most `n` weights left of every `m` along the input axis.
+
+    Use it for hardware with 2:4 sparsity, or to spread the zeros evenly. The pattern follows a
+    schedule: the weights beyond the best `n` of their group fall first, in the order of their
+    scores over all groups, and every group is `n:m` once the sparsity reaches 1 - n/m. Beyond that
+    the survivors fall by their scores, and the groups stay within `n:m`. A last group of r < m
+    weights keeps its best `ceil(n * r / m)`.
+
+    Args:
+        n: weights that may stay in a group.
+        m: weights in a group.
+
+    Raises:
+        ValueError: not 0 < n < m.
+
+    Example:
+        >>> kprune.wrap(model, pattern=kprune.patterns.NM(2, 4))        # or pattern="2:4"
+
+    Reference:
+        Mishra et al., Accelerating Sparse Deep Neural Networks, 2021.
+    """
+
+    n: int
+    m: int
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.n, int) and isinstance(self.m, int) and 0 < self.n < self.m):
+            raise ValueError(
+                f"NM(n={self.n!r}, m={self.m!r}); expected whole numbers with 0 < n < m, n weights "
+                "kept of every m. Write NM(2, 4)."
+            )
+
+    def part(self, part: masks.Part, view: MatrixView) -> masks.Part:
+        """Spares the best `n` of each group; every weight keeps its own score."""
+        scores = np.asarray(part.scores)
+        matrix = view.matrix(scores).astype(np.float64)  # [input, output]
+        if (eligible := _eligible(part)) is not None:
+            matrix[~view.matrix(eligible)] = -np.inf
+        rows, columns = matrix.shape
+        padded = np.full((-(-rows // self.m) * self.m, columns), -np.inf)
+        padded[:rows] = matrix
+        groups = padded.reshape(-1, self.m, columns)  # [group, m, output]
+        order = np.argsort(-groups, axis=1, kind="stable")  # the lowest index first among ties
+        spared = np.zeros(groups.shape, bool)
+        np.put_along_axis(spared, order[:, : self.n], True, axis=1)
+        if rest := rows % self.m:
+            spared[-1] = False
+            best = order[-1, : math.ceil(self.n * rest / self.m)]
+            np.put_along_axis(spared[-1], best, True, axis=0)
+        spared = view.kernel(spared.reshape(-1, columns)[:rows])
+        return dataclasses.replace(part, scores=scores, spared=spared)
+
+    def spread(self, survivors: Array, view: MatrixView) -> Array:
+        """Leaves the mask as it is."""
+        return survivors
+
+
+def _eligible(part: masks.Part) -> Array | None:
+    return part.eligible() if callable(part.eligible) else part.eligible
+
+
+def _pooled(part: masks.Part, view: MatrixView, shape: tuple[int, int], pooling: str) -> masks.Part:
+    """Pools a part over blocks of the matrix, the last ones smaller where it does not divide."""
+    scores = view.matrix(np.asarray(part.scores)).astype(np.float64)
+    eligible = _eligible(part)
+    alive = np.ones(scores.shape, bool) if eligible is None else view.matrix(eligible)
+    rows, columns = (np.arange(0, n, b) for n, b in zip(scores.shape, shape, strict=True))
+
+    def reduce(ufunc: np.ufunc, values: Array) -> Array:
+        return ufunc.reduceat(ufunc.reduceat(values, rows, axis=0), columns, axis=1)  # type: ignore[no-any-return]
+
+    sizes = reduce(np.add, alive.astype(np.int64))
+    if pooling == "max":
+        pooled = reduce(np.maximum, np.where(alive, scores, -np.inf))
+    else:
+        pooled = reduce(np.add, np.where(alive, scores, 0)) / np.maximum(sizes, 1)
+    return dataclasses.replace(part, scores=pooled, eligible=sizes > 0, sizes=sizes)
+
+
+def _repeated(survivors: Array, view: MatrixView, shape: tuple[int, int]) -> Array:
+    """Spreads a mask of blocks over the matrix."""
+    rows = math.prod(view.shape[axis] for axis in view.inputs)
+    columns = math.prod(view.shape[axis] for axis in view.outputs)
+    matrix = survivors.repeat(shape[0], axis=0)[:rows].repeat(shape[1], axis=1)[:, :columns]
+    return view.kernel(matrix)
+
+
+MEMBERS: dict[str, Callable[[], Pattern]] = {
+    "unstructured": Unstructured,
+    "channel": Channel,
+    # TFLite's float kernels read 1x4 blocks of [output, input], its int8 ones 1x16.
+    "tflite_float32": lambda: Block((4, 1)),
+    "tflite_int8": lambda: Block((16, 1)),
+    "2:4": lambda: NM(2, 4),
+}
+
+
+def get(identifier: Any) -> Pattern:
+    """Returns the pattern that a name, an "n:m" string, a config or a pattern stands for."""
+    if isinstance(identifier, str) and (ratio := re.fullmatch(r"(\d+):(\d+)", identifier)):
+        return NM(int(ratio[1]), int(ratio[2]))
+    return registration.get(identifier, Pattern, MEMBERS, "pattern")  # type: ignore[type-abstract]

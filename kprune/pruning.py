@@ -1,0 +1,217 @@
+"""`prune` and `step`: score, share out, cut once, write the masks."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from kprune import (
+    allocations,
+    criteria,
+    masks,
+    registration,
+    reporting,
+    schedules,
+    weights,
+    wrappers,
+    wrapping,
+)
+
+MADE_AT = "kprune_made_at"
+
+
+def prune(
+    model: keras.Model,
+    sparsity: float | Mapping[str, float],
+    criterion: Any = "magnitude",
+    allocation: Any = "class_blind",
+) -> reporting.Report:
+    """Prunes a model to a sparsity at once.
+
+    Use it after training, or between trainings. What is pruned stays pruned: a model that is
+    sparser than asked is left as it is. A model that is not wrapped is wrapped first, with the
+    defaults of `kprune.wrap`. The number of zeros is `round(sparsity * n)`, n the masked
+    weights; patterns of whole blocks come as near as they can.
+
+    Args:
+        model: a built model.
+        sparsity: fraction of the masked weights that become zero, in [0, 1); or a mapping from
+            class to the sparsity of that class.
+        criterion: how weights are scored: a `kprune.criteria.Criterion` or its name.
+        allocation: how classes compare: a `kprune.allocations.Allocation` or its name.
+
+    Returns:
+        The report of the pruned model.
+
+    Raises:
+        ValueError: a sparsity outside [0, 1), an unknown name, NaN among the scores. The model
+            is then what it was.
+
+    Example:
+        >>> print(kprune.prune(model, 0.9, allocation="erk"))
+    """
+    criterion = criteria.get(criterion)
+    allocation = allocations.get(sparsity if isinstance(sparsity, Mapping) else allocation)
+    if not isinstance(sparsity, Mapping):
+        sparsity = registration.sparsity(sparsity)
+    wrapped_here = isinstance(model, keras.Model) and not wrappers.present(model)
+    if wrapped_here:
+        wrapping.wrap(model)
+    try:
+        members = wrappers.find(model)
+        if isinstance(sparsity, Mapping):
+            sparsity = allocation.total(members)
+        before = 1 - sum(weight.kept() for weight in members) / sum(w.size for w in members)
+        for stage in criterion.stages(before, sparsity):
+            _cut(model, members, stage, criterion, allocation)
+    except BaseException:
+        if wrapped_here:
+            wrapping.strip(model)
+        raise
+    return reporting.report(model)
+
+
+def step(
+    model: keras.Model,
+    schedule: Any,
+    step: int,
+    criterion: Any = "magnitude",
+    allocation: Any = "class_blind",
+    *,
+    last: bool = False,
+) -> bool:
+    """Prunes where a schedule says so: one line in a training loop of one's own.
+
+    Use it after every update. It looks at the schedule, which costs microseconds, and makes the
+    masks anew when a step of the schedule's grid was reached since the last time, whether or
+    not the loop met it exactly. Between calls Keras's optimizers keep the weights on the masks.
+
+    Args:
+        model: a wrapped model.
+        schedule: a `kprune.schedules.Schedule` in steps, or a function from step to sparsity.
+        step: how many updates the optimizer has made: `int(optimizer.iterations)`.
+        criterion: as in `kprune.prune`.
+        allocation: as in `kprune.prune`.
+        last: true at the last call. The weights are put on their masks once more, and a schedule
+            that has not ended by then is a warning.
+
+    Returns:
+        Whether the masks were made anew.
+
+    Raises:
+        ValueError: the schedule has a fraction of the fit (`schedule.resolve(steps)` turns it into
+            steps), or the model is not wrapped.
+
+    Example:
+        >>> for x, y in batches:
+        ...     train_step(x, y)
+        ...     kprune.step(model, schedule, int(optimizer.iterations))
+    """
+    schedule = schedules.get(schedule)
+    if not schedule.is_resolved:
+        raise ValueError(
+            f"{schedule} has a fraction of the fit; expected steps. "
+            "Write schedule = schedule.resolve(steps), with the number of updates to come."
+        )
+    grid, made_at = schedule.grid(step), vars(model).get(MADE_AT)
+    if made_at is not None and step < made_at:  # a new optimizer counts from zero again
+        made_at = None
+    due = grid is not None and (made_at is None or grid > made_at)
+    if due:
+        # The sparsity of the grid's step, not of this one: a loop that sees every fourth step,
+        # or that was stopped and resumed, ends with the same masks.
+        prune(model, schedule(grid), criterion, allocation)
+        object.__setattr__(model, MADE_AT, step)
+    elif made_at is None:
+        wrappers.find(model)
+    if last:
+        wrappers.project(model)
+        warn_if_early(schedule, step)
+    return due
+
+
+def forget_steps(model: keras.Model) -> None:
+    """Makes the next `step` the first of a new training."""
+    if MADE_AT in vars(model):
+        object.__delattr__(model, MADE_AT)
+
+
+def warn_if_early(schedule: schedules.Schedule, step: int) -> None:
+    """Warns where training ends before its schedule does."""
+    if step < schedule.end_step:
+        grid = schedule.grid(step)
+        reached = 0.0 if grid is None else schedule(grid)
+        warnings.warn(
+            f"Training ended at step {step}, before the schedule's end_step={schedule.end_step}: "
+            f"the model is pruned to {reached:.1%}, not to {schedule(int(schedule.end_step)):.1%}. "
+            f"Train longer, set end_step to {step} or less, give it as a fraction of the fit "
+            "(end_step=0.75), or finish with kprune.prune(model, "
+            f"{schedule(int(schedule.end_step)):g}).",
+            stacklevel=3,
+        )
+
+
+class _Survivors(Sequence[masks.Array]):
+    """The masks to come, each made when it is asked for, from weights not yet written."""
+
+    def __init__(self, members: Sequence[weights.Weight]) -> None:
+        self.members = members
+        self.places: dict[int, tuple[masks.Cut, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, index: Any) -> Any:
+        weight = self.members[index]
+        if id(weight) not in self.places:  # its cut had nothing to take, or it is in none
+            return weight.alive()
+        cut, place = self.places[id(weight)]
+        return weight.pattern.spread(cut.survivors(place), weight.view)
+
+
+def _cut(
+    model: keras.Model,
+    members: Sequence[weights.Weight],
+    sparsity: float,
+    criterion: criteria.Criterion,
+    allocation: allocations.Allocation,
+) -> None:
+    """One stage: everything that can fail comes before the first write."""
+    survivors = _Survivors(members)
+    wanted = [(cut, cut.count - _dead(cut.members)) for cut in allocation.cuts(members, sparsity)]
+    wanted = [(cut, count) for cut, count in wanted if count > 0]
+    if not wanted:
+        return
+    evidence = criterion.observe(model, members)
+    for cut, count in wanted:
+        divisors = cut.divisors or [1.0] * len(cut.members)
+        parts = list(_parts(cut.members, divisors, criterion, evidence))
+        found = masks.cut(parts, count)
+        for place, weight in enumerate(cut.members):
+            survivors.places[id(weight)] = found, place
+    values = criterion.compensate(members, survivors, evidence) or {}
+    for index, weight in enumerate(members):
+        if id(weight) in survivors.places or weight in values:
+            wrappers.write(weight, survivors[index], values.get(weight))
+    wrappers.count_cut(model)
+
+
+def _parts(
+    members: Sequence[weights.Weight],
+    divisors: Sequence[float],
+    criterion: criteria.Criterion,
+    evidence: Any,
+) -> Iterator[masks.Part]:
+    for weight, divisor in zip(members, divisors, strict=True):
+        part = masks.Part(
+            criterion.score(weight, evidence),
+            eligible=None if weight.kept() == weight.size else weight.alive,
+            divisor=divisor,
+            name=weight.path,
+        )
+        yield weight.pattern.part(part, weight.view)
+
+
+def _dead(members: Sequence[weights.Weight]) -> int:
+    return sum(weight.size - weight.kept() for weight in members)
