@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from kprune import masks, registration, weights
+from kprune import registration, scores, weights
 
-Array = masks.Array
+Array = scores.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,8 +213,8 @@ def _deviation(members: Sequence[weights.Weight]) -> float:
         size = total = 0.0
         for weight in members:
             values, alive = weight.values().reshape(-1), weight.alive().reshape(-1)
-            for start in range(0, values.size, masks.PIECE):
-                piece = slice(start, start + masks.PIECE)
+            for start in range(0, values.size, scores.PIECE):
+                piece = slice(start, start + scores.PIECE)
                 here = values[piece][alive[piece]].astype(np.float64)
                 size += here.size
                 total += float(np.sum((here - mean) ** 2 if center else here))

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kprune import masks, registration
+from kprune import registration, scores
 
-Array = masks.Array
+Array = scores.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Pattern(registration.Member, abc.ABC):
     """What is cut as one piece. Subclasses are frozen dataclasses that implement two methods."""
 
     @abc.abstractmethod
-    def part(self, part: masks.Part, view: MatrixView) -> masks.Part:
+    def part(self, part: scores.Part, view: MatrixView) -> scores.Part:
         """Turns a part with a score for each weight into one with a score for each piece."""
 
     @abc.abstractmethod
@@ -72,7 +72,7 @@ class Unstructured(Pattern):
         >>> kprune.wrap(model, pattern="unstructured")
     """
 
-    def part(self, part: masks.Part, view: MatrixView) -> masks.Part:
+    def part(self, part: scores.Part, view: MatrixView) -> scores.Part:
         """Leaves the scores as they are, in the kernel's own order."""
         return part
 
@@ -119,7 +119,7 @@ class Block(Pattern):
             )
         object.__setattr__(self, "shape", tuple(shape))
 
-    def part(self, part: masks.Part, view: MatrixView) -> masks.Part:
+    def part(self, part: scores.Part, view: MatrixView) -> scores.Part:
         """Pools the scores of each block over the weights that are still eligible."""
         return _pooled(part, view, self.shape, self.pooling)
 
@@ -145,7 +145,7 @@ class Channel(Pattern):
 
     pooling: Literal["mean", "max"] = "mean"
 
-    def part(self, part: masks.Part, view: MatrixView) -> masks.Part:
+    def part(self, part: scores.Part, view: MatrixView) -> scores.Part:
         """Pools the scores of each column."""
         return _pooled(part, view, self._shape(view), self.pooling)
 
@@ -192,10 +192,10 @@ class NM(Pattern):
                 "kept of every m. Write NM(2, 4)."
             )
 
-    def part(self, part: masks.Part, view: MatrixView) -> masks.Part:
+    def part(self, part: scores.Part, view: MatrixView) -> scores.Part:
         """Spares the best `n` of each group; every weight keeps its own score."""
-        scores = np.asarray(part.scores)
-        matrix = view.matrix(scores).astype(np.float64)  # [input, output]
+        given = np.asarray(part.scores)
+        matrix = view.matrix(given).astype(np.float64)  # [input, output]
         if (eligible := _eligible(part)) is not None:
             matrix[~view.matrix(eligible)] = -np.inf
         rows, columns = matrix.shape
@@ -210,32 +210,34 @@ class NM(Pattern):
             best = order[-1, : math.ceil(self.n * rest / self.m)]
             np.put_along_axis(spared[-1], best, True, axis=0)
         spared = view.kernel(spared.reshape(-1, columns)[:rows])
-        return dataclasses.replace(part, scores=scores, spared=spared)
+        return dataclasses.replace(part, scores=given, spared=spared)
 
     def spread(self, survivors: Array, view: MatrixView) -> Array:
         """Leaves the mask as it is."""
         return survivors
 
 
-def _eligible(part: masks.Part) -> Array | None:
+def _eligible(part: scores.Part) -> Array | None:
     return part.eligible() if callable(part.eligible) else part.eligible
 
 
-def _pooled(part: masks.Part, view: MatrixView, shape: tuple[int, int], pooling: str) -> masks.Part:
+def _pooled(
+    part: scores.Part, view: MatrixView, shape: tuple[int, int], pooling: str
+) -> scores.Part:
     """Pools a part over blocks of the matrix, the last ones smaller where it does not divide."""
-    scores = view.matrix(np.asarray(part.scores)).astype(np.float64)
+    matrix = view.matrix(np.asarray(part.scores)).astype(np.float64)
     eligible = _eligible(part)
-    alive = np.ones(scores.shape, bool) if eligible is None else view.matrix(eligible)
-    rows, columns = (np.arange(0, n, b) for n, b in zip(scores.shape, shape, strict=True))
+    alive = np.ones(matrix.shape, bool) if eligible is None else view.matrix(eligible)
+    rows, columns = (np.arange(0, n, b) for n, b in zip(matrix.shape, shape, strict=True))
 
     def reduce(ufunc: np.ufunc, values: Array) -> Array:
         return ufunc.reduceat(ufunc.reduceat(values, rows, axis=0), columns, axis=1)  # type: ignore[no-any-return]
 
     sizes = reduce(np.add, alive.astype(np.int64))
     if pooling == "max":
-        pooled = reduce(np.maximum, np.where(alive, scores, -np.inf))
+        pooled = reduce(np.maximum, np.where(alive, matrix, -np.inf))
     else:
-        pooled = reduce(np.add, np.where(alive, scores, 0)) / np.maximum(sizes, 1)
+        pooled = reduce(np.add, np.where(alive, matrix, 0)) / np.maximum(sizes, 1)
     return dataclasses.replace(part, scores=pooled, eligible=sizes > 0, sizes=sizes)
 
 

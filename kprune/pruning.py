@@ -1,7 +1,7 @@
 """`prune` and `step`: score, share out, cut once, write the masks."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ from kprune import (
     registration,
     reporting,
     schedules,
+    scores,
     weights,
     wrappers,
     wrapping,
@@ -51,20 +52,11 @@ def prune(
     Example:
         >>> print(kprune.prune(model, 0.9, allocation="erk"))
     """
-    criterion = criteria.get(criterion)
-    allocation = allocations.get(sparsity if isinstance(sparsity, Mapping) else allocation)
-    if not isinstance(sparsity, Mapping):
-        sparsity = registration.sparsity(sparsity)
     wrapped_here = isinstance(model, keras.Model) and not wrappers.present(model)
     if wrapped_here:
         wrapping.wrap(model)
     try:
-        members = wrappers.find(model)
-        if isinstance(sparsity, Mapping):
-            sparsity = allocation.total(members)
-        before = 1 - sum(weight.kept() for weight in members) / sum(w.size for w in members)
-        for stage in criterion.stages(before, sparsity):
-            _cut(model, members, stage, criterion, allocation)
+        _prune(model, sparsity, criterion, allocation)
     except BaseException:
         if wrapped_here:
             wrapping.strip(model)
@@ -121,7 +113,7 @@ def step(
     if due:
         # The sparsity of the grid's step, not of this one: a loop that sees every fourth step,
         # or that was stopped and resumed, ends with the same masks.
-        prune(model, schedule(grid), criterion, allocation)
+        _prune(model, schedule(grid), criterion, allocation)
         object.__setattr__(model, MADE_AT, step)
     elif made_at is None:
         wrappers.find(model)
@@ -152,12 +144,25 @@ def warn_if_early(schedule: schedules.Schedule, step: int) -> None:
         )
 
 
-class _Survivors(Sequence[masks.Array]):
+def _prune(model: keras.Model, sparsity: Any, criterion: Any, allocation: Any) -> None:
+    criterion = criteria.get(criterion)
+    allocation = allocations.get(sparsity if isinstance(sparsity, Mapping) else allocation)
+    if not isinstance(sparsity, Mapping):
+        sparsity = registration.sparsity(sparsity)
+    members = wrappers.find(model)
+    if isinstance(sparsity, Mapping):
+        sparsity = allocation.total(members)
+    before = 1 - sum(weight.kept() for weight in members) / sum(w.size for w in members)
+    for stage in criterion.stages(before, sparsity):
+        _cut(model, members, stage, criterion, allocation)
+
+
+class _Survivors(Sequence[scores.Array]):
     """The masks to come, each made when it is asked for, from weights not yet written."""
 
     def __init__(self, members: Sequence[weights.Weight]) -> None:
         self.members = members
-        self.places: dict[int, tuple[masks.Cut, int]] = {}
+        self.places: dict[int, tuple[masks.Cut | masks.Tiers, int]] = {}
 
     def __len__(self) -> int:
         return len(self.members)
@@ -179,14 +184,26 @@ def _cut(
 ) -> None:
     """One stage: everything that can fail comes before the first write."""
     survivors = _Survivors(members)
-    wanted = [(cut, cut.count - _dead(cut.members)) for cut in allocation.cuts(members, sparsity)]
+    dead = {id(weight): weight.size - weight.kept() for weight in members}
+    wanted = [
+        (cut, cut.count - sum(dead[id(weight)] for weight in cut.members))
+        for cut in allocation.cuts(members, sparsity)
+    ]
     wanted = [(cut, count) for cut, count in wanted if count > 0]
     if not wanted:
         return
     evidence = criterion.observe(model, members)
     for cut, count in wanted:
         divisors = cut.divisors or [1.0] * len(cut.members)
-        parts = list(_parts(cut.members, divisors, criterion, evidence))
+        parts = []
+        for weight, divisor in zip(cut.members, divisors, strict=True):
+            part = scores.Part(
+                criterion.score(weight, evidence),
+                eligible=weight.alive if dead[id(weight)] else None,
+                divisor=divisor,
+                name=weight.path,
+            )
+            parts.append(weight.pattern.part(part, weight.view))
         found = masks.cut(parts, count)
         for place, weight in enumerate(cut.members):
             survivors.places[id(weight)] = found, place
@@ -195,23 +212,3 @@ def _cut(
         if id(weight) in survivors.places or weight in values:
             wrappers.write(weight, survivors[index], values.get(weight))
     wrappers.count_cut(model)
-
-
-def _parts(
-    members: Sequence[weights.Weight],
-    divisors: Sequence[float],
-    criterion: criteria.Criterion,
-    evidence: Any,
-) -> Iterator[masks.Part]:
-    for weight, divisor in zip(members, divisors, strict=True):
-        part = masks.Part(
-            criterion.score(weight, evidence),
-            eligible=None if weight.kept() == weight.size else weight.alive,
-            divisor=divisor,
-            name=weight.path,
-        )
-        yield weight.pattern.part(part, weight.view)
-
-
-def _dead(members: Sequence[weights.Weight]) -> int:
-    return sum(weight.size - weight.kept() for weight in members)

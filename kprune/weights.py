@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kprune import patterns
 
@@ -117,8 +118,11 @@ class Weight:
 
 def read(variable: keras.Variable) -> Array:
     """Returns a variable's values as a read-only array, without a copy on the CPU."""
-    tensor = variable.value
-    tensor = tensor.read_value() if hasattr(tensor, "read_value") else tensor
+    value = variable.value
+    try:  # one operation, where `read_value` takes two
+        tensor = tf.raw_ops.ReadVariableOp(resource=value.handle, dtype=value.dtype)
+    except (AttributeError, ValueError):  # mirrored over devices
+        tensor = tf.convert_to_tensor(value)
     try:
         return np.asarray(memoryview(tensor))
     except (TypeError, ValueError, BufferError):  # another device, or bfloat16

@@ -210,6 +210,7 @@ def write(weight: weights.Weight, mask: weights.Array | None = None, values: Any
     """Writes a weight's mask, and its values on that mask."""
     if mask is not None:
         weight.mask.assign(mask)
+        del mask  # freed before the values are copied, which is where memory peaks
     values = weight.variable.value if values is None else values
     weight.variable.assign(tf.where(weight.mask.value, values, tf.zeros([], weight.variable.dtype)))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kprune import allocations, criteria, pruning, reporting, schedules, wrappers
+from kprune import allocations, criteria, pruning, schedules, wrappers
 
 
 class Pruning(keras.callbacks.Callback):
@@ -45,13 +45,13 @@ class Pruning(keras.callbacks.Callback):
         self.allocation = allocations.get(allocation)
         self.per_class = per_class
         self._resolved: schedules.Schedule | None = None
-        self._report: reporting.Report | None = None
+        self._counts: dict[str, list[int]] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the model; forgets the steps of an earlier fit."""
         wrappers.find(self.model)
         pruning.forget_steps(self.model)
-        self._resolved, self._report = None, None
+        self._resolved, self._counts = None, None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Turns fractions of the fit into steps, once, and prunes to the first sparsity."""
@@ -64,15 +64,16 @@ class Pruning(keras.callbacks.Callback):
         """Prunes where the schedule says so."""
         self._step()
         if logs is not None:
-            logs["sparsity"] = self._current().sparsity
+            logs["sparsity"] = self._sparsity()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the sparsity, of all and by class, into the logs."""
         if logs is not None:
-            report = self._current()
-            logs["sparsity"] = report.sparsity
+            logs["sparsity"] = self._sparsity()
             if self.per_class:
-                logs.update({f"sparsity/{name}": each for name, each in report.classes.items()})
+                counts = self._count()
+                classes = {name: 1 - kept / size for name, (kept, size) in counts.items()}
+                logs.update({f"sparsity/{name}": each for name, each in classes.items()})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the weights on their masks once more: averages of weights know none."""
@@ -86,12 +87,21 @@ class Pruning(keras.callbacks.Callback):
         if pruning.step(
             self.model, self._resolved, self._iterations(), self.criterion, self.allocation
         ):
-            self._report = None
+            self._counts = None
 
-    def _current(self) -> reporting.Report:
-        if self._report is None:
-            self._report = reporting.report(self.model)
-        return self._report
+    def _count(self) -> dict[str, list[int]]:
+        """Kept and all values of each class, counted once for each making of the masks."""
+        if self._counts is None:
+            self._counts = {}
+            for weight in wrappers.find(self.model):
+                counts = self._counts.setdefault(weight.label, [0, 0])
+                counts[0] += weight.kept()
+                counts[1] += weight.size
+        return self._counts
+
+    def _sparsity(self) -> float:
+        kept, size = map(sum, zip(*self._count().values(), strict=True))
+        return 1 - kept / size
 
     def _iterations(self) -> int:
         return int(self.model.optimizer.iterations)
@@ -108,7 +118,7 @@ class Pruning(keras.callbacks.Callback):
     def _warn_if_late(self, schedule: schedules.Schedule, epoch: int) -> None:
         """Warns where a fresh fit meets a schedule that began long ago."""
         step, begin = self._iterations(), int(schedule.begin_step)
-        if epoch == 0 and step > begin and self._current().sparsity < schedule(schedule.grid(step)):  # type: ignore[arg-type]
+        if epoch == 0 and step > begin and self._sparsity() < schedule(schedule.grid(step)):  # type: ignore[arg-type]
             warnings.warn(
                 f"The optimizer has already made {step} steps, so begin_step={begin} is in the "
                 f"past and the model is pruned to {schedule(schedule.grid(step)):.1%} at once. "  # type: ignore[arg-type]

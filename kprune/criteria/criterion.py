@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from kprune import masks, registration, weights
+from kprune import registration, scores, weights
 
 
 class Criterion(registration.Member, abc.ABC):
@@ -19,7 +19,7 @@ class Criterion(registration.Member, abc.ABC):
     """
 
     @abc.abstractmethod
-    def score(self, weight: weights.Weight, evidence: Any) -> masks.Array | masks.Lazy:
+    def score(self, weight: weights.Weight, evidence: Any) -> scores.Array | scores.Lazy:
         """Returns the scores of a weight, in its shape; a higher one is kept."""
 
     def observe(self, model: keras.Model, members: Sequence[weights.Weight]) -> Any:
@@ -31,7 +31,7 @@ class Criterion(registration.Member, abc.ABC):
         return (sparsity,)
 
     def compensate(
-        self, members: Sequence[weights.Weight], keep: Sequence[masks.Array], evidence: Any
+        self, members: Sequence[weights.Weight], keep: Sequence[scores.Array], evidence: Any
     ) -> Mapping[weights.Weight, Any] | None:
         """Returns new values for the weights whose survivors move, given the masks to come."""
         return None

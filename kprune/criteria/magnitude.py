@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kprune import masks, registration, weights
+from kprune import registration, scores, weights
 from kprune.criteria import criterion
 
 
@@ -24,6 +24,6 @@ class Magnitude(criterion.Criterion):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
-    def score(self, weight: weights.Weight, evidence: Any) -> masks.Lazy:
+    def score(self, weight: weights.Weight, evidence: Any) -> scores.Lazy:
         """Returns the magnitudes, computed as they are read."""
-        return masks.Lazy(np.abs, weight.values)
+        return scores.Lazy(np.abs, weight.values)

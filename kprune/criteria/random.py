@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kprune import masks, registration, weights
+from kprune import registration, scores, weights
 from kprune.criteria import criterion
 
 
@@ -31,7 +31,7 @@ class Random(criterion.Criterion):
         """Numbers the weights."""
         return {id(weight.variable): place for place, weight in enumerate(members)}
 
-    def score(self, weight: weights.Weight, evidence: dict[int, int]) -> masks.Array:
+    def score(self, weight: weights.Weight, evidence: dict[int, int]) -> scores.Array:
         """Draws a number for each weight."""
         generator = np.random.default_rng([self.seed, evidence[id(weight.variable)]])
         return generator.random(tuple(weight.variable.shape), np.float32)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kprune import masks, registration, weights
+from kprune import registration, scores, weights
 from kprune.criteria import criterion
 
 
@@ -44,7 +44,7 @@ class Saliency(criterion.Criterion):
 
     def observe(
         self, model: keras.Model, members: Sequence[weights.Weight]
-    ) -> dict[int, masks.Array]:
+    ) -> dict[int, scores.Array]:
         """Averages the gradient of the loss over the data."""
         if self.data is None:
             raise ValueError(
@@ -87,7 +87,7 @@ class Saliency(criterion.Criterion):
             for weight, total in zip(members, gradients, strict=True)
         }
 
-    def score(self, weight: weights.Weight, evidence: dict[int, masks.Array]) -> masks.Array:
+    def score(self, weight: weights.Weight, evidence: dict[int, scores.Array]) -> scores.Array:
         """Returns the product of weight and gradient, without its sign."""
         gradient = evidence[id(weight.variable)]
         return np.abs(weight.values().astype(np.float32) * gradient.astype(np.float32))

@@ -1,0 +1,92 @@
+"""What the benchmarks share: medians with their spread, and the peak of the resident memory."""
+
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Returns "median [quartile, quartile]" in milliseconds."""
+    low, middle, high = np.percentile(np.asarray(seconds) * 1e3, [25, 50, 75])
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
+class Memory:
+    """The resident memory of the process: before a block, and at its peak.
+
+    Linux keeps the peak (`VmHWM`), and starts it anew when 5 is written to `clear_refs`. Where
+    that is refused, a thread samples the memory every millisecond instead.
+    """
+
+    before: int = 0
+    peak: int = 0
+
+    @property
+    def extra(self) -> int:
+        """Bytes above those before the block."""
+        return self.peak - self.before
+
+
+@contextlib.contextmanager
+def memory() -> Iterator[Memory]:
+    """Measures the peak of the resident memory during a block."""
+    result = Memory()
+    try:
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+        resettable = True
+    except OSError:
+        resettable = False
+    result.before = _status("VmRSS")
+    if resettable:
+        yield result
+        result.peak = _status("VmHWM")
+        return
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.is_set():
+            result.peak = max(result.peak, _status("VmRSS"))
+            time.sleep(0.001)
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    try:
+        yield result
+    finally:
+        done.set()
+        sampler.join()
+
+
+def _status(field: str) -> int:
+    """A field of /proc/self/status, in bytes."""
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}; this benchmark needs Linux.")
+
+
+def surroundings() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    packages = ["kprune", "tensorflow", "keras", "numpy", "tensorflow-model-optimization"]
+    return {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+def save(path: str | None, results: dict[str, Any]) -> None:
+    """Writes results with their surroundings as JSON, where a path is given."""
+    if path:
+        text = json.dumps({**surroundings(), **results}, indent=2)
+        pathlib.Path(path).write_text(text + "\n")
