@@ -19,8 +19,6 @@ from kprune import (
     wrapping,
 )
 
-MADE_AT = "kprune_made_at"
-
 
 def prune(
     model: keras.Model,
@@ -106,7 +104,7 @@ def step(
             f"{schedule} has a fraction of the fit; expected steps. "
             "Write schedule = schedule.resolve(steps), with the number of updates to come."
         )
-    grid, made_at = schedule.grid(step), vars(model).get(MADE_AT)
+    grid, made_at = schedule.grid(step), wrappers.made_at(model)
     if made_at is not None and step < made_at:  # a new optimizer counts from zero again
         made_at = None
     due = grid is not None and (made_at is None or grid > made_at)
@@ -114,19 +112,13 @@ def step(
         # The sparsity of the grid's step, not of this one: a loop that sees every fourth step,
         # or that was stopped and resumed, ends with the same masks.
         _prune(model, schedule(grid), criterion, allocation)
-        object.__setattr__(model, MADE_AT, step)
+        wrappers.set_made_at(model, step)
     elif made_at is None:
         wrappers.find(model)
     if last:
         wrappers.project(model)
         warn_if_early(schedule, step)
     return due
-
-
-def forget_steps(model: keras.Model) -> None:
-    """Makes the next `step` the first of a new training."""
-    if MADE_AT in vars(model):
-        object.__delattr__(model, MADE_AT)
 
 
 def warn_if_early(schedule: schedules.Schedule, step: int) -> None:

@@ -18,6 +18,7 @@ from kprune import patterns, registration, weights
 
 ATTRIBUTE = "kprune_masks"
 CUTS = "kprune_cuts"
+MADE_AT = "kprune_made_at"
 
 
 class OnMask(keras.constraints.Constraint):
@@ -121,13 +122,13 @@ class Pruned(keras.layers.Wrapper):
         """Calls the layer; the masks cost nothing here."""
         return self.layer(inputs, *args, **kwargs)
 
-    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the layer's own."""
-        return self.layer.compute_output_shape(*args, **kwargs)
+        return self.layer.compute_output_shape(input_shape)
 
-    def compute_mask(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """Returns the layer's own: a mask of time steps, not of weights."""
-        return self.layer.compute_mask(*args, **kwargs)
+        return self.layer.compute_mask(inputs, previous_mask)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's config and the pattern's."""
@@ -206,6 +207,23 @@ def count_cut(model: keras.layers.Layer) -> None:
     object.__setattr__(model, CUTS, cuts(model) + 1)
 
 
+def made_at(model: keras.layers.Layer) -> int | None:
+    """Returns the step of a schedule at which the masks were last made; `None` before the first."""
+    return vars(model).get(MADE_AT)
+
+
+def set_made_at(model: keras.layers.Layer, step: int) -> None:
+    """Notes the step of a schedule at which the masks were made."""
+    object.__setattr__(model, MADE_AT, step)
+
+
+def forget(model: keras.layers.Layer, *names: str) -> None:
+    """Forgets what was noted of a model: where its schedule stands, and how often it was cut."""
+    for name in names or (CUTS, MADE_AT):
+        if name in vars(model):
+            object.__delattr__(model, name)
+
+
 def write(weight: weights.Weight, mask: weights.Array | None = None, values: Any = None) -> None:
     """Writes a weight's mask, and its values on that mask."""
     if mask is not None:
@@ -233,19 +251,13 @@ def replace_pruned(layer: keras.layers.Layer) -> keras.layers.Layer:
         return rebuilt
     layer._tracker.unlock()
     for name, value in list(vars(layer).items()):
-        if name.startswith("_"):
+        held = value if isinstance(value, list) else [value]
+        old = [each for each in held if isinstance(each, keras.layers.Layer)]
+        if name.startswith("_") or not old:
             continue
-        if isinstance(value, keras.layers.Layer):
-            setattr(layer, name, replace_pruned(value))
-        elif isinstance(value, list) and any(isinstance(v, keras.layers.Layer) for v in value):
-            is_layer = [isinstance(each, keras.layers.Layer) for each in value]
-            setattr(
-                layer,
-                name,
-                [
-                    replace_pruned(v) if known else v
-                    for v, known in zip(value, is_layer, strict=True)
-                ],
-            )
+        for each in old:
+            layer._tracker.untrack(each)
+        new = [replace_pruned(each) if each in old else each for each in held]
+        setattr(layer, name, new if isinstance(value, list) else new[0])
     layer._tracker.lock()
     return layer

@@ -105,6 +105,7 @@ def strip(model: L) -> L:
     """
     _check_keras(model)
     _take_off(model)
+    wrappers.forget(model)
     _forget_traces(model)
     return wrappers.replace_pruned(model)  # type: ignore[return-value]
 

@@ -87,7 +87,7 @@ def feeding(
     """Returns each active dropout layer of a wrapped model with the weights that feed it.
 
     Layers that nothing masked feeds are left out. Where the model's inputs are not known (a
-    subclassed model that was never called) the masked layer defined last before it counts.
+    subclassed model of several) the masked layer defined last before it counts.
 
     Args:
         model: a wrapped model.
@@ -196,11 +196,10 @@ def _input_specs(model: keras.Model) -> Any:
     inputs = getattr(model, "_inputs_struct", None)
     if inputs is None and isinstance(model, keras.Sequential):
         inputs = model.inputs[0]
-    if inputs is None:
-        return getattr(model, "_saved_model_inputs_spec", None)
-    return keras.tree.map_structure(
-        lambda each: tf.TensorSpec(each.shape, each.dtype, each.name), inputs
-    )
+    if inputs is not None:
+        return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, x.name), inputs)
+    shapes = list((model._build_shapes_dict or {}).values())
+    return tf.TensorSpec(shapes[0], model.input_dtype) if len(shapes) == 1 else None
 
 
 def _before(layers: list[Any], layer: Any, members: list[weights.Weight]) -> list[weights.Weight]:

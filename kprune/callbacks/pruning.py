@@ -50,7 +50,7 @@ class Pruning(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the model; forgets the steps of an earlier fit."""
         wrappers.find(self.model)
-        pruning.forget_steps(self.model)
+        wrappers.forget(self.model, wrappers.MADE_AT)
         self._resolved, self._counts = None, None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -1,0 +1,182 @@
+"""Step time of a wrapped model against the same model unwrapped, interleaved in one run.
+
+    python benchmarks/train_step.py --json=train_step.json
+
+A 784-1024-1024-10 network with Adam takes turns, a step each: unwrapped; wrapped, 80 % pruned; and
+wrapped with an update of the masks every `--frequency` steps, through the callback that `fit` calls.
+The older toolkit is measured the same way in a process of its own, since it needs the legacy Keras.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("steps", 600, "steps of each kind at each batch size", lower_bound=10)
+flags.DEFINE_integer("frequency", 100, "steps from one update of the masks to the next")
+flags.DEFINE_list("batch_sizes", ["256", "64"], "batch sizes")
+flags.DEFINE_bool("peer", True, "measure the older toolkit too")
+flags.DEFINE_string("json", None, "file for the results; none by default")
+flags.DEFINE_bool("only_peer", False, "print the older toolkit's seconds as JSON; used internally")
+
+WARM = 10  # steps that trace, compile and allocate
+
+
+def turns(steppers: dict[str, Any], steps: int) -> dict[str, list[float]]:
+    """Times each stepper in turn, the first of a turn another one each time."""
+    seconds: dict[str, list[float]] = {name: [] for name in steppers}
+    names = list(steppers)
+    for turn in range(WARM + steps):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            start = time.perf_counter()
+            steppers[name]()
+            if turn >= WARM:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def batch(size: int) -> tuple[Any, Any]:
+    """A batch of noise with labels."""
+    generator = np.random.default_rng(0)
+    x = generator.random((size, 784), np.float32)
+    return x, generator.integers(0, 10, size)
+
+
+def ours(size: int) -> dict[str, list[float]]:
+    """Measures kprune, with Keras 3."""
+    import keras
+    import tensorflow as tf
+
+    import kprune
+
+    def stepper(kind: str) -> Any:
+        keras.utils.set_random_seed(0)
+        dense = keras.layers.Dense
+        model = keras.Sequential(
+            [keras.Input((784,)), dense(1024, "relu"), dense(1024, "relu"), dense(10)]
+        )
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        callback = keras.callbacks.Callback()
+        if kind != "unwrapped":
+            kprune.wrap(model)
+            kprune.prune(model, 0.5 if kind == "updated" else 0.8)
+        if kind == "updated":
+            # A ramp that asks for more zeros at every update.
+            schedule = kprune.schedules.PolynomialDecay(
+                0.5, 0.8, 0, WARM + FLAGS.steps, power=1, frequency=FLAGS.frequency
+            )
+            callback = kprune.callbacks.Pruning(schedule)
+        callback.set_params({"epochs": 1, "steps": WARM + FLAGS.steps})
+        callback.set_model(model)
+        callback.on_train_begin()
+        callback.on_epoch_begin(0)
+        model.make_train_function()
+        data = tf.data.Dataset.from_tensors(tuple(map(tf.constant, batch(size)))).repeat()
+        iterator = iter(data)
+
+        def step() -> None:
+            logs = model.train_function(iterator)
+            callback.on_train_batch_end(0, logs)
+
+        return step
+
+    kinds = ("unwrapped", "masked", "updated")
+    return turns({kind: stepper(kind) for kind in kinds}, FLAGS.steps)
+
+
+def theirs(size: int) -> dict[str, list[float]]:
+    """Measures the older toolkit, with the legacy Keras."""
+    import tensorflow as tf
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    def stepper(kind: str) -> Any:
+        tf_keras.utils.set_random_seed(0)
+        dense = tf_keras.layers.Dense
+        model = tf_keras.Sequential(
+            [tf_keras.Input((784,)), dense(1024, "relu"), dense(1024, "relu"), dense(10)]
+        )
+        sparsity = tfmot.sparsity.keras
+        callback = tf_keras.callbacks.Callback()
+        if kind != "unwrapped":
+            steps = WARM + FLAGS.steps
+            schedule = sparsity.ConstantSparsity(0.8, 0, 1, frequency=1)
+            if kind == "updated":
+                schedule = sparsity.PolynomialDecay(
+                    0.5, 0.8, 0, steps, power=1, frequency=FLAGS.frequency
+                )
+            model = sparsity.prune_low_magnitude(model, pruning_schedule=schedule)
+            callback = sparsity.UpdatePruningStep()
+        model.compile("adam", tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        callback.set_model(model)
+        callback.on_train_begin()
+        function = model.make_train_function()
+        data = tf.data.Dataset.from_tensors(tuple(map(tf.constant, batch(size)))).repeat()
+        iterator = iter(data)
+
+        def step() -> None:
+            callback.on_train_batch_begin(0)
+            function(iterator)
+
+        return step
+
+    kinds = ("unwrapped", "masked", "updated")
+    return turns({kind: stepper(kind) for kind in kinds}, FLAGS.steps)
+
+
+def peer(size: int) -> dict[str, list[float]]:
+    """Runs `theirs` in a process of its own."""
+    command = [sys.executable, __file__, "--only_peer", f"--batch_sizes={size}"]
+    command += [f"--steps={FLAGS.steps}", f"--frequency={FLAGS.frequency}"]
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    seconds: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return seconds
+
+
+def main(_: list[str]) -> None:
+    """Measures every batch size and prints a table."""
+    sizes = [int(size) for size in FLAGS.batch_sizes]
+    if FLAGS.only_peer:
+        print(json.dumps(theirs(sizes[0])))
+        return
+    import measuring
+    from kprune import tables
+
+    rows, results = [], {}
+    for size in sizes:
+        measured = {"kprune": ours(size)} | ({"TFMOT": peer(size)} if FLAGS.peer else {})
+        results[str(size)] = measured
+        for name, seconds in measured.items():
+            base = np.array(seconds["unwrapped"])
+            for kind in ("masked", "updated"):
+                own = np.array(seconds[kind])
+                rows.append(
+                    [
+                        size,
+                        name,
+                        kind,
+                        measuring.spread(list(base)),
+                        measuring.spread(list(own)),
+                        f"{np.median(own) / np.median(base):.3f}",
+                        f"{own.mean() / base.mean():.3f}",
+                    ]
+                )
+    columns = ["batch", "package", "kind", "unwrapped ms", "step ms", "median", "mean"]
+    footer = (
+        f"ms: median [quartiles] of {FLAGS.steps} steps, interleaved; median, mean: ratio to the\n"
+        f"unwrapped step; updated: new masks every {FLAGS.frequency} steps, counted in"
+    )
+    title = "A training step of 784-1024-1024-10 with Adam"
+    print(tables.render(title, columns, rows, footer))
+    measuring.save(FLAGS.json, results)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,139 @@
+"""Criteria: every one with every allocation and pattern, and the formulas in closed form."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from models import mlp
+
+import kprune
+from kprune import allocations, criteria, patterns, wrappers
+
+CRITERIA = {
+    "magnitude": lambda data: "magnitude",
+    "random": lambda data: criteria.Random(1),
+    "saliency": lambda data: criteria.Saliency(data),
+}
+PATTERNS = ["unstructured", "2:4", "tflite_float32", "channel"]
+COMBINATIONS = list(itertools.product(CRITERIA, allocations.MEMBERS, PATTERNS))
+
+
+@pytest.mark.parametrize(("criterion", "allocation", "pattern"), COMBINATIONS)
+def test_every_combination(criterion, allocation, pattern, data):
+    """One-shot in two stages: exact, monotone, and zeros exactly where the masks say."""
+    model = kprune.wrap(mlp(), pattern=pattern)
+    made = CRITERIA[criterion](data)
+    size = 12 * 16 + 16 * 4
+    before = None
+    for sparsity in (0.25, 0.5):
+        report = kprune.prune(model, sparsity, made, allocation)
+        piece = {"tflite_float32": 4, "channel": 16}.get(pattern, 1)
+        slack = piece / 2 * (1 if "class_blind" in allocation else 2)  # each cut may err by half
+        assert abs((size - report.kept) - round(sparsity * size)) <= slack
+        members = wrappers.find(model)
+        for weight in members:
+            np.testing.assert_array_equal(weight.values() != 0, weight.alive())
+        alive = [weight.alive().copy() for weight in members]
+        if before is not None:
+            assert not any((new & ~old).any() for new, old in zip(alive, before, strict=True))
+        before = alive
+
+
+def test_random_depends_on_seed_and_place_alone():
+    masks = []
+    for seed in (0, 0, 1):
+        model = kprune.wrap(mlp())
+        kprune.prune(model, 0.5, criteria.Random(seed))
+        masks.append(np.concatenate([w.alive().reshape(-1) for w in wrappers.find(model)]))
+    assert (masks[0] == masks[1]).all() and (masks[0] != masks[2]).any()
+    sparsity = [1 - mask.mean() for mask in np.split(masks[0], [192])]
+    assert abs(sparsity[0] - sparsity[1]) < 0.25  # no class is preferred
+
+
+def linear(x, y, sample_weight=None):
+    """A linear model whose gradient has a closed form: L = mean (w.x - y)^2."""
+    model = keras.Sequential([keras.Input((x.shape[1],)), keras.layers.Dense(1, use_bias=False)])
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_saliency_in_closed_form(weighted):
+    generator = np.random.default_rng(0)
+    x, y = generator.standard_normal((50, 6)), generator.standard_normal((50, 1))
+    sample_weight = generator.random(50) if weighted else np.ones(50)
+    model = linear(x, y)
+    w = model.layers[0].kernel.numpy().astype(float)
+    gradient = 2 * x.T @ (sample_weight[:, None] * (x @ w - y)) / 50
+    given = (x, y, sample_weight) if weighted else (x, y)
+    kprune.wrap(model)
+    members = wrappers.find(model)
+    for batch_size in (50, 16):  # batches of different sizes average by their samples
+        saliency = criteria.Saliency(given, batch_size=batch_size)
+        evidence = saliency.observe(model, members)
+        score = saliency.score(members[0], evidence)
+        np.testing.assert_allclose(score, np.abs(w * gradient), rtol=1e-4)
+
+
+def test_saliency_of_embeddings_and_batches():
+    """Sparse gradients count densely; a data set is read as it comes."""
+    words = keras.Input((3,), dtype="int32")
+    x = keras.layers.Flatten()(keras.layers.Embedding(5, 2)(words))
+    model = keras.Model(words, keras.layers.Dense(1)(x))
+    model.compile("sgd", "mse")
+    kprune.wrap(model)
+    batches = [(np.array([[0, 1, 1], [0, 0, 1]]), np.ones((2, 1)))]
+    evidence = criteria.Saliency(batches).observe(model, wrappers.find(model))
+    embedding = evidence[id(wrappers.find(model)[0].variable)]
+    assert (embedding[:2] != 0).all() and (embedding[2:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "has no data"),
+        ([np.zeros((2, 12), "float32")], "has no labels"),
+        ([], "is empty"),
+    ],
+)
+def test_saliency_without_data_changes_nothing(data, message):
+    model = kprune.wrap(mlp())
+    before = [np.array(each) for each in model.get_weights()]
+    with pytest.raises(ValueError, match=message):
+        kprune.prune(model, 0.5, criteria.Saliency(data))
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert kprune.report(model).sparsity == 0
+
+
+def test_a_criterion_of_ones_own_with_compensation():
+    """The hooks that second-order criteria need, with no change to `prune`."""
+    import dataclasses
+
+    seen = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Doubling(criteria.Criterion):
+        """Prunes in two stages, and doubles what survives."""
+
+        def observe(self, model, members):
+            seen.append("observe")
+            return {id(weight): float(np.abs(weight.values()).max()) for weight in members}
+
+        def stages(self, present, sparsity):
+            return ((present + sparsity) / 2, sparsity)
+
+        def score(self, weight, evidence):
+            return np.abs(weight.values()) / evidence[id(weight)]
+
+        def compensate(self, members, keep, evidence):
+            seen.append("compensate")
+            return {w: w.values() * 2 * keep[i] for i, w in enumerate(members)}
+
+    model = kprune.wrap(mlp(), pattern=patterns.Unstructured())
+    before = [weight.values().copy() for weight in wrappers.find(model)]
+    report = kprune.prune(model, 0.5, Doubling())
+    assert seen == ["observe", "compensate"] * 2 and report.sparsity == 0.5
+    for old, weight in zip(before, wrappers.find(model), strict=True):
+        np.testing.assert_allclose(weight.values(), old * 4 * weight.alive(), rtol=1e-6)

@@ -1,0 +1,70 @@
+"""What every member of every family keeps: its config, its equality, its name."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from kprune import allocations, criteria, patterns, schedules
+
+MEMBERS = [
+    patterns.Unstructured(),
+    patterns.Block((4, 1)),
+    patterns.Block((2, 3), pooling="max"),
+    patterns.Channel(),
+    patterns.NM(2, 4),
+    schedules.Constant(0.5, 3),
+    schedules.PolynomialDecay(0.1, 0.9, 0.1, 0.8, 2, 7),
+    schedules.Iterative(0.2, 0.8, 4, 11, 5),
+    allocations.ClassBlind(),
+    allocations.ClassUniform(),
+    allocations.ClassDistribution(),
+    allocations.ERK(),
+    allocations.Fixed({"a": 0.5, "b": 0.1}),
+    criteria.Magnitude(),
+    criteria.Random(seed=3),
+]
+FAMILIES = {"patterns": patterns, "allocations": allocations, "criteria": criteria}
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=repr)
+def test_config_makes_the_same_member(member):
+    assert type(member).from_config(member.get_config()) == member
+    config = keras.saving.serialize_keras_object(member)
+    again = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
+    assert again == member and hash(type(again)) == hash(type(member))
+
+
+@pytest.mark.parametrize(
+    "member", [m for m in MEMBERS if not isinstance(m, criteria.Saliency)], ids=repr
+)
+def test_a_config_stands_for_its_member(member):
+    family = {patterns.Pattern: patterns, schedules.Schedule: schedules}
+    family |= {allocations.Allocation: allocations, criteria.Criterion: criteria}
+    module = next(each for base, each in family.items() if isinstance(member, base))
+    assert module.get(keras.saving.serialize_keras_object(member)) == member
+    assert module.get(member) is member
+
+
+def test_data_stays_out_of_a_config():
+    saliency = criteria.Saliency((np.zeros(3), np.zeros(3)), batch_size=7)
+    assert saliency.get_config() == {"batch_size": 7}
+    assert "data" not in repr(saliency)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_name_makes_a_member(family):
+    module = FAMILIES[family]
+    for name in module.MEMBERS:
+        assert module.get(name) == module.get(module.get(name))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_wrong_name_or_type_says_what_to_write(family):
+    module = FAMILIES[family]
+    first = next(iter(module.MEMBERS))
+    with pytest.raises(ValueError, match=f"Write .*{first}"):
+        module.get(first[:-1])
+    with pytest.raises(TypeError, match="is a int; expected one of"):
+        module.get(3)
