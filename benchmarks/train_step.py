@@ -2,9 +2,10 @@
 
     python benchmarks/train_step.py --json=train_step.json
 
-A 784-1024-1024-10 network with Adam takes turns, a step each: unwrapped; wrapped, 80 % pruned; and
-wrapped with an update of the masks every `--frequency` steps, through the callback that `fit` calls.
-The older toolkit is measured the same way in a process of its own, since it needs the legacy Keras.
+A 784-1024-1024-10 network with Adam, in three copies that take turns, a step each: unwrapped;
+wrapped and 80 % pruned; wrapped with an update of the masks every `--frequency` steps, through the
+callback that `fit` calls. The older toolkit is measured the same way in a process of its own, since
+it needs the legacy Keras.
 """
 
 import json
@@ -147,6 +148,7 @@ def main(_: list[str]) -> None:
         print(json.dumps(theirs(sizes[0])))
         return
     import measuring
+
     from kprune import tables
 
     rows, results = [], {}

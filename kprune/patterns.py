@@ -140,7 +140,7 @@ class Channel(Pattern):
         pooling: "mean" or "max".
 
     Example:
-        >>> kprune.wrap(model, include="conv", pattern="channel")
+        >>> kprune.wrap(model, include="dense", pattern="channel")
     """
 
     pooling: Literal["mean", "max"] = "mean"

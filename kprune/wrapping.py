@@ -45,7 +45,7 @@ def wrap(
             wrapped with another pattern.
 
     Example:
-        >>> kprune.wrap(model, exclude="embedding", pattern="2:4")
+        >>> kprune.wrap(model, exclude="dense_1", pattern="2:4")
     """
     _check_keras(model)
     pattern = patterns.get(pattern)

@@ -104,7 +104,7 @@ class Pruning(keras.callbacks.Callback):
         return 1 - kept / size
 
     def _iterations(self) -> int:
-        return int(self.model.optimizer.iterations)
+        return int(self.model.optimizer.iterations.numpy())
 
     def _resolve(self, epoch: int) -> schedules.Schedule:
         """Steps for fractions; an epoch that is not the first belongs to a resumed fit."""

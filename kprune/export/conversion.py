@@ -1,0 +1,103 @@
+"""TensorFlow's TFLite converter, with the options that each precision needs."""
+
+import dataclasses
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from kprune.export import examples, saved_model, signatures, verification
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """A SavedModel that becomes .tflite files of one precision.
+
+    Args:
+        directory: the SavedModel.
+        path: where the file is to be; for messages alone.
+        quantization: `None`, "float16", "dynamic" or "int8".
+        signature: of the model.
+        rows: examples for the calibration of "int8"; see `examples.read`.
+    """
+
+    directory: str
+    path: str | os.PathLike[str]
+    quantization: str | None
+    signature: signatures.Signature
+    rows: Sequence[list[Array]] | None = None
+
+    def convert(self, sparse: bool) -> bytes:
+        """Returns the content of a .tflite file.
+
+        Raises:
+            ExportError: the converter gives up.
+        """
+        import tensorflow as tf
+
+        try:
+            with saved_model.quiet(), warnings.catch_warnings():
+                # About a tf.lite on its way to LiteRT, and statistics that int8 does without.
+                warnings.simplefilter("ignore")
+                converter = tf.lite.TFLiteConverter.from_saved_model(self.directory)
+                self._set(converter, sparse)
+                return bytes(converter.convert())
+        except Exception as error:
+            raise verification.ExportError(self._explanation(error, sparse)) from error
+
+    def _set(self, converter: Any, sparse: bool) -> None:
+        import tensorflow as tf
+
+        optimizations = [tf.lite.Optimize.DEFAULT] if self.quantization else []
+        if sparse:
+            optimizations.append(tf.lite.Optimize.EXPERIMENTAL_SPARSITY)
+        converter.optimizations = optimizations
+        if self.quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if self.quantization == "int8":
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.representative_dataset = self._calibration
+
+    def _calibration(self) -> Iterator[dict[str, Array]]:
+        """Yields single batches: the calibrator cannot change the batch once it has begun."""
+        count = self.signature.batch_size or 1
+        rows = list(self.rows or ())
+        rows += rows[: -len(rows) % count]  # the last batch is filled up from the first
+        for start in range(0, len(rows), count):
+            yield self.signature.names(examples.stack(rows[start : start + count]))
+
+    def _explanation(self, error: Exception, sparse: bool) -> str:
+        text = str(error)
+        foreign = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op", text)))
+        if foreign:
+            return (
+                f"TFLite has no operator for {', '.join(foreign)}, which the model computes with; "
+                "expected operators of its builtin set, in float32 or integers. Leave these "
+                "operations out of the model, or write it for a server with "
+                "kprune.export.to_saved_model(model, path)."
+            )
+        words = " ".join(text.split())[:400] or f"{type(error).__name__} without a message"
+        kind = "sparse" if sparse else "dense"
+        remedy = line(self.path, self.quantization if sparse else None, sparse=False)
+        return (
+            f"TensorFlow's converter fails on the {kind} {self.quantization or 'float32'} file for "
+            f"{os.fspath(self.path)}: {words}. Expected a model that it can convert. "
+            f"Write {remedy}."
+        )
+
+
+def line(path: str | os.PathLike[str], quantization: str | None, sparse: bool | None = None) -> str:
+    """Returns the call to write, for messages."""
+    arguments = ["model", repr(os.fspath(path))]
+    if quantization is not None:
+        arguments.append(f'"{quantization}"')
+    if quantization == "int8":
+        arguments.append("representative_data=x_train[:256]")
+    if sparse is not None:
+        arguments.append(f"sparse={sparse}")
+    return f"kprune.export.to_tflite({', '.join(arguments)})"

@@ -1,0 +1,176 @@
+"""Files and directories that appear whole or not at all, and how large they are."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+CHUNK = 1 << 20  # bytes read at a time, so that a large file never lies in memory whole
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Bytes on the disk, and bytes after gzip (level 9), as an application package ships them."""
+
+    bytes: int
+    gzip_bytes: int
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str], marker: str | None = None) -> Iterator[Path]:
+    """Yields a temporary path, and moves what was written there to `path` if all went well.
+
+    Use it around work that may fail or be killed half-way: `path` holds the old content until the
+    new one is complete. Missing parent directories are made. When the block raises, the temporary
+    is removed, and so are the parents that were made for it.
+
+    Args:
+        path: where the result is to be. It is checked before the block runs.
+        marker: for a directory, the name of a file that every directory of its kind holds
+            ("saved_model.pb"); an existing directory without it is not ours to replace. `None`,
+            the default: the result is a file.
+
+    Raises:
+        ValueError: the path is empty.
+        OSError: nothing can be written there (`FileExistsError`, `IsADirectoryError`,
+            `NotADirectoryError` or `PermissionError`), or the block wrote nothing
+            (`FileNotFoundError`).
+
+    Example:
+        >>> with replacing("models/lenet.tflite") as temporary:
+        ...     temporary.write_bytes(b"content")
+        7
+    """
+    target = _checked(path, marker)
+    made = _make_parents(target.parent)
+    kept = False
+    try:
+        # A directory beside the target: the same file system, so that a move is a rename, and the
+        # result has the name, the suffix and the permissions that it would have had in place.
+        room = Path(_make_room(target))
+        try:
+            temporary = room / target.name
+            yield temporary
+            if not temporary.exists():
+                raise FileNotFoundError(
+                    f"nothing was written for {target}: expected the block to write "
+                    f"{temporary}. Write to the path that `replacing` yields."
+                )
+            _move(temporary, target, room / "old")
+            kept = True
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+    finally:
+        if not kept:
+            for parent in made:
+                with contextlib.suppress(OSError):  # something else has been put there meanwhile
+                    parent.rmdir()
+
+
+def sizes(path: str | os.PathLike[str]) -> Size:
+    """Returns the size of a file, or of all files of a directory, as it is and after gzip.
+
+    The gzip size is that of one stream of level 9 over the files in the order of their names; it
+    depends on their content alone.
+
+    Args:
+        path: an existing file or directory.
+
+    Example:
+        >>> size = sizes("lenet.tflite")
+        >>> size.gzip_bytes < size.bytes
+        True
+    """
+    root = Path(path)
+    files = sorted(each for each in root.rglob("*") if each.is_file()) if root.is_dir() else [root]
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)  # 31: the largest window, a gzip header
+    plain = packed = 0
+    for each in files:
+        with each.open("rb") as stream:
+            while piece := stream.read(CHUNK):
+                plain += len(piece)
+                packed += len(squeeze.compress(piece))
+    return Size(plain, packed + len(squeeze.flush()))
+
+
+def _checked(path: str | os.PathLike[str], marker: str | None) -> Path:
+    """Returns the absolute path behind links, or says why nothing can be put there."""
+    if not os.fspath(path):
+        raise ValueError(
+            "the path is empty; expected where to write, relative or absolute. "
+            'Write path="models/pruned".'
+        )
+    target = Path(os.path.realpath(path))
+    if marker is None and target.is_dir():
+        raise IsADirectoryError(
+            f"{target} is a directory; expected the path of a file. "
+            f'Write path="{target / "model"}".'
+        )
+    if marker is not None and target.exists():
+        if not target.is_dir():
+            raise FileExistsError(
+                f"{target} is a file; expected a directory to write to, new or old. "
+                f'Write path="{target.with_name(target.stem + "-saved")}".'
+            )
+        if any(target.iterdir()) and not (target / marker).exists():
+            raise FileExistsError(
+                f"{target} holds files, but no {marker}, so replacing it could lose something; "
+                f"expected a new, an empty or an earlier directory of this kind. "
+                f'Write path="{target / "model"}".'
+            )
+    return target
+
+
+def _make_parents(directory: Path) -> list[Path]:
+    """Makes missing directories; returns those that it made, deepest first."""
+    missing = []
+    while not directory.exists():
+        missing.append(directory)
+        directory = directory.parent
+    if not directory.is_dir():
+        raise NotADirectoryError(
+            f"{directory} is a file; expected a directory that can hold the result. "
+            f'Write path="{directory.with_name(directory.stem + "-models")}/...".'
+        )
+    made: list[Path] = []
+    try:
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            made.insert(0, each)
+    except OSError as error:
+        for each in made:
+            each.rmdir()
+        raise _unwritable(directory, error) from error
+    return made
+
+
+def _make_room(target: Path) -> str:
+    try:
+        return tempfile.mkdtemp(prefix=f".{target.name[:64]}.", dir=target.parent)
+    except OSError as error:
+        raise _unwritable(target.parent, error) from error
+
+
+def _unwritable(directory: Path, error: OSError) -> OSError:
+    kind = PermissionError if isinstance(error, PermissionError) else OSError
+    return kind(
+        f"{directory} cannot be written to ({error.strerror}); expected a directory that this "
+        f'process may write in. Write path="{Path(tempfile.gettempdir()) / "model"}".'
+    )
+
+
+def _move(source: Path, target: Path, aside: Path) -> None:
+    """Puts `source` in the place of `target`; what was there is put back if that fails."""
+    if not target.is_dir():
+        os.replace(source, target)
+        return
+    os.replace(target, aside)  # a directory that is not empty cannot be replaced in one step
+    try:
+        os.replace(source, target)
+    except BaseException:
+        os.replace(aside, target)
+        raise

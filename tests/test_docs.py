@@ -1,0 +1,103 @@
+"""What the documentation says, run."""
+
+import doctest
+import importlib
+import pathlib
+import pkgutil
+import re
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from models import compiled
+
+import kprune
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MODULES = sorted(each.name for each in pkgutil.walk_packages(kprune.__path__, "kprune."))
+
+
+class Silent(doctest.OutputChecker):
+    """Compares what an example prints only where the docstring shows it."""
+
+    def check_output(self, want, got, optionflags):
+        return not want or super().check_output(want, got, optionflags)
+
+
+def lenet():
+    """A small network with the names that the documentation uses."""
+    dense = keras.layers.Dense
+    model = keras.Sequential(
+        [
+            keras.Input((12,)),
+            dense(16, "relu", name="dense"),
+            keras.layers.Dropout(0.5, name="dropout"),
+            dense(4, "softmax", name="dense_1"),
+        ],
+        name="lenet",
+    )
+    return compiled(model)
+
+
+def names():
+    """What an example may take for granted."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((32, 12)).astype("float32")
+    y = generator.integers(0, 4, 32)
+    model = lenet()
+    schedule = kprune.schedules.PolynomialDecay(0.0, 0.5, 0, 2, frequency=1)
+    given = {"keras": keras, "kprune": kprune, "np": np, "x": x, "y": y, "schedule": schedule}
+    return given | {"model": model, "optimizer": model.optimizer, "images": x}
+
+
+@pytest.fixture(scope="module")
+def lenet_file(tmp_path_factory):
+    """A file that examples read."""
+    path = tmp_path_factory.mktemp("files") / "lenet.tflite"
+    kprune.export.to_tflite(lenet(), path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:Training ended:UserWarning")
+@pytest.mark.filterwarnings("ignore:The optimizer has already:UserWarning")
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name, lenet_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(lenet_file, "lenet.tflite")
+    module = importlib.import_module(name)
+    for test in doctest.DocTestFinder(exclude_empty=True).find(module, globs=vars(module)):
+        if test.examples:
+            test.globs = dict(vars(module)) | names() | {"batches": [], "train_step": None}
+            if test.globs["model"] is not None and "wrap" not in test.examples[0].source:
+                kprune.wrap(test.globs["model"])
+            runner = doctest.DocTestRunner(Silent(), optionflags=doctest.ELLIPSIS)
+            failures = []
+            runner.run(test, out=failures.append)
+            assert not runner.failures, "".join(failures)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_blocks(page, tmp_path, monkeypatch):
+    """The blocks of a page, one after another, as a reader would run them."""
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall(page.read_text())
+    program = "\n".join(blocks)
+    exec(compile(program, page.name, "exec"), {"__name__": "page"})  # the page's own code
+    assert blocks or page.name != "README.md"
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+            if not target.startswith(("http", "mailto")):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_names_in_the_readme_exist():
+    for name in set(re.findall(r"kprune(?:\.[a-zA-Z_]\w*)+", PAGES[0].read_text())):
+        thing = kprune
+        for part in name.split(".")[1:]:
+            thing = getattr(thing, part)
