@@ -9,7 +9,10 @@ after another (`conditional_mask_update`, `weight_mask_op`, compiled); it cannot
 together. Compared by weight.
 """
 
-import gc
+import contextlib
+import os
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -27,6 +30,7 @@ flags.DEFINE_integer("repeats", 5, "updates measured of each kind", lower_bound=
 flags.DEFINE_integer("peer_repeats", 3, "the same of the older toolkit", lower_bound=0)
 flags.DEFINE_integer("peer_weights", 200_000_000, "the most weights that the toolkit is given")
 flags.DEFINE_string("json", None, "file for the results; none by default")
+flags.DEFINE_string("only_peak", None, "print the peak of one set of kernels; used internally")
 
 SPARSITIES = 0.5, 0.8
 BERT_LAYER = [(768, 768)] * 4 + [(768, 3072), (3072, 768)]
@@ -43,31 +47,40 @@ class Kernels(keras.Model):
 
     def __init__(self, shapes: list[tuple[int, int]]) -> None:
         super().__init__()
-        generator = np.random.default_rng(0)
         self.holders = [keras.layers.Layer(name=f"layer_{i}") for i in range(len(shapes))]
         for layer, shape in zip(self.holders, shapes, strict=True):
             layer.built = True
-            kernel = layer.add_weight(name="kernel", shape=shape, initializer="zeros")
-            kernel.assign(generator.standard_normal(shape, np.float32))
+            layer.add_weight(name="kernel", shape=shape, initializer="random_normal")
         self.built = True
 
 
-def ours(shapes: list[tuple[int, int]]) -> dict[str, list[float]]:
-    """Measures kprune's two updates: seconds, and bytes above the model and its masks."""
+def ours(shapes: list[tuple[int, int]], peaks: bool = False) -> list[float]:
+    """Measures kprune's two updates: seconds, or the peaks of memory in bytes.
+
+    An update before them makes the first masks and whatever TensorFlow allocates once.
+    """
     model = kprune.wrap(Kernels(shapes))
-    schedule = kprune.schedules.Function(lambda step: SPARSITIES[step], 0, 1, frequency=1)
-    seconds, extra = [], []
-    gc.collect()
-    for step in range(len(SPARSITIES)):
-        with measuring.memory() as memory:
+    levels = (0.1, *SPARSITIES)
+    schedule = kprune.schedules.Function(lambda step: levels[step], 0, len(levels), frequency=1)
+    measured = []
+    for step in range(len(levels)):
+        with measuring.memory() if peaks else contextlib.nullcontext() as memory:
             start = time.perf_counter()
             kprune.step(model, schedule, step)
-            seconds.append(time.perf_counter() - start)
-        extra.append(float(memory.extra))
-    return {"seconds": seconds, "extra": extra}
+            seconds = time.perf_counter() - start
+        measured.append(float(memory.extra) if memory else seconds)
+    return measured[1:]
 
 
-def theirs(shapes: list[tuple[int, int]]) -> dict[str, list[float]]:
+def peak(name: str) -> float:
+    """Runs `ours` in a process where freed memory goes back to the system at once."""
+    command = [sys.executable, __file__, f"--only_peak={name}"]
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def theirs(shapes: list[tuple[int, int]]) -> list[float]:
     """Measures the older toolkit's two updates of the same kernels, layer after layer."""
     from tensorflow_model_optimization.python.core.sparsity.keras import (
         pruning_impl,
@@ -105,42 +118,45 @@ def theirs(shapes: list[tuple[int, int]]) -> dict[str, list[float]]:
             float(tf.size(m)) for _, m in triples
         )
         assert abs(pruned - sparsity) < 1e-3, pruned  # it did prune
-    return {"seconds": seconds}
+    return seconds
 
 
 def main(_: list[str]) -> None:
     """Measures every set of kernels and prints a table."""
+    if FLAGS.only_peak:
+        print(max(ours(SHAPES[FLAGS.only_peak], peaks=True)))
+        return
     rows, results = [], {}
     for name, shapes in SHAPES.items():
         weights = sum(rows * columns for rows, columns in shapes)
-        own: dict[str, list[float]] = {"seconds": [], "extra": []}
-        peer: dict[str, list[float]] = {"seconds": []}
         ours(shapes)  # what a first call compiles and allocates belongs to no update
+        own: list[float] = []
+        peer: list[float] = []
         for repeat in range(FLAGS.repeats):
-            for key, values in ours(shapes).items():
-                own[key] += values
+            own += ours(shapes)
             if repeat < FLAGS.peer_repeats and weights <= FLAGS.peer_weights:
-                peer["seconds"] += theirs(shapes)["seconds"]
-        speed = weights / np.median(own["seconds"])
-        peer_speed = weights / np.median(peer["seconds"]) if peer["seconds"] else None
+                peer += theirs(shapes)
+        extra = peak(name) / (4 * weights)
+        speed = weights / np.median(own)
+        peer_speed = weights / np.median(peer) if peer else None
         rows.append(
             [
                 name,
                 f"{weights / 1e6:.1f}",
-                measuring.spread(own["seconds"]),
+                measuring.spread(own),
                 f"{speed / 1e6:.0f}",
-                f"{max(own['extra']) / (4 * weights):.2f}",
+                f"{extra:.2f}",
                 f"{max(rows * columns for rows, columns in shapes) / weights:.2f}",
                 f"{peer_speed / 1e6:.1f}" if peer_speed else "-",
                 f"{speed / peer_speed:.0f}x" if peer_speed else "-",
             ]
         )
-        results[name] = {"weights": weights, "kprune": own, "tfmot": peer}
+        results[name] = {"weights": weights, "seconds": own, "extra": extra, "tfmot": peer}
     columns = ["kernels", "M", "kprune ms", "M/s", "extra", "largest", "TFMOT M/s", "faster"]
     footer = (
         "M: million weights; ms: median [quartiles] of an update; M/s: million weights a second\n"
-        "extra: greatest peak of memory above model and masks; largest: the largest kernel; both\n"
-        "as parts of the weights' bytes"
+        "extra: peak of memory above model and masks; largest: the largest kernel; both as parts\n"
+        "of the weights' bytes"
     )
     print(tables.render("One class-blind mask update", columns, rows, footer))
     measuring.save(FLAGS.json, results)

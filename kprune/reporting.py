@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kprune import tables, weights, wrappers
+from kprune import scores, tables, weights, wrappers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,8 +198,9 @@ def report(model: keras.Model) -> Report:
 def _of_mask(weight: weights.Weight) -> PrunedWeight:
     alive = weight.alive()
     kept = int(np.count_nonzero(alive))
-    # Nonzero values minus nonzero values under the mask, without a copy of either.
-    stray = int(np.count_nonzero(np.not_equal(weight.values(), 0) > alive))
+    values, masked = weight.values().reshape(-1), alive.reshape(-1)
+    pieces = (slice(i, i + scores.PIECE) for i in range(0, values.size, scores.PIECE))
+    stray = sum(int(np.count_nonzero((values[at] != 0) > masked[at])) for at in pieces)
     name = type(weight.pattern).__name__.lower()
     arguments = ", ".join(str(value) for value in weight.pattern.get_config().values())
     return PrunedWeight(

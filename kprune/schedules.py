@@ -11,6 +11,7 @@ known.
 
 import abc
 import dataclasses
+import math
 import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -72,6 +73,15 @@ class Schedule(registration.Member, abc.ABC):
         if step < begin:
             return None
         return end if step >= end else begin + (step - begin) // frequency * frequency
+
+    def after(self, step: int) -> float:
+        """Returns the first step after `step` at which masks are made; infinity after the last."""
+        begin, end, frequency = int(self.begin_step), int(self.end_step), int(self.frequency)
+        if step < begin:
+            return begin
+        if step >= end:
+            return math.inf
+        return min(end, begin + ((step - begin) // frequency + 1) * frequency)
 
     @property
     def is_resolved(self) -> bool:

@@ -19,6 +19,7 @@ from kprune import patterns, registration, weights
 ATTRIBUTE = "kprune_masks"
 CUTS = "kprune_cuts"
 MADE_AT = "kprune_made_at"
+INITIAL_RATE = "kprune_initial_rate"
 
 
 class OnMask(keras.constraints.Constraint):
@@ -59,19 +60,19 @@ class Masks(keras.layers.Layer):
         kernel of zeros alone has not been trained yet and is free.
         """
         variable = site.variable
-        alive = weights.read(variable) != 0
-        if not alive.any():
-            alive = np.ones_like(alive)
+        alive = tf.not_equal(variable.value, 0)
+        if not tf.reduce_any(alive):
+            alive = tf.ones_like(alive)
         mask = self.add_weight(
             name=variable.name,
             shape=variable.shape,
             dtype="bool",
-            initializer=lambda shape, dtype=None: tf.constant(alive),
+            initializer="ones",
             trainable=False,
         )
-        weight = weights.Weight(
-            site, mask, label, pattern, variable.constraint, int(np.count_nonzero(alive))
-        )
+        mask.assign(alive)
+        kept = int(np.count_nonzero(weights.read(mask)))
+        weight = weights.Weight(site, mask, label, pattern, variable.constraint, kept)
         variable.constraint = OnMask(weight)
         return weight
 
@@ -217,20 +218,28 @@ def set_made_at(model: keras.layers.Layer, step: int) -> None:
     object.__setattr__(model, MADE_AT, step)
 
 
-def forget(model: keras.layers.Layer, *names: str) -> None:
-    """Forgets what was noted of a model: where its schedule stands, and how often it was cut."""
-    for name in names or (CUTS, MADE_AT):
-        if name in vars(model):
-            object.__delattr__(model, name)
+def forget(layer: keras.layers.Layer, *names: str) -> None:
+    """Forgets what was noted of a model or layer under these names."""
+    for name in names:
+        if name in vars(layer):
+            object.__delattr__(layer, name)
+
+
+def initial_rate(dropout: keras.layers.Dropout) -> float:
+    """Returns the rate that a dropout layer had when it was first adjusted."""
+    if INITIAL_RATE not in vars(dropout):
+        object.__setattr__(dropout, INITIAL_RATE, dropout.rate)
+    return float(vars(dropout)[INITIAL_RATE])
 
 
 def write(weight: weights.Weight, mask: weights.Array | None = None, values: Any = None) -> None:
     """Writes a weight's mask, and its values on that mask."""
+    mine, variable = weight.mask.value, weight.variable.value
     if mask is not None:
-        weight.mask.assign(mask)
+        mine.assign(mask)
         del mask  # freed before the values are copied, which is where memory peaks
-    values = weight.variable.value if values is None else values
-    weight.variable.assign(tf.where(weight.mask.value, values, tf.zeros([], weight.variable.dtype)))
+    values = variable if values is None else tf.cast(values, variable.dtype)
+    variable.assign(tf.where(mine, values, tf.constant(0, variable.dtype)))
 
 
 def replace_pruned(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -105,7 +105,8 @@ def strip(model: L) -> L:
     """
     _check_keras(model)
     _take_off(model)
-    wrappers.forget(model)
+    for layer in model._flatten_layers():
+        wrappers.forget(layer, wrappers.CUTS, wrappers.MADE_AT, wrappers.INITIAL_RATE)
     _forget_traces(model)
     return wrappers.replace_pruned(model)  # type: ignore[return-value]
 

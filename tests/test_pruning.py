@@ -232,6 +232,9 @@ def test_dropout_follows_the_schedule(data):
     assert 1 <= sum(made) <= 4
     fit(model, data, adjustment)  # again: from the first rate, not from the adjusted one
     assert model.get_layer("dropout").rate == pytest.approx(0.5 * kept**0.5)
+    kprune.wrap(kprune.strip(model))  # a sparse model with an adjusted rate is a new beginning
+    fit(model, data, adjustment)
+    assert model.get_layer("dropout").rate == pytest.approx(0.5 * kept**0.5)
 
 
 def test_dropout_is_really_lower_mid_fit():

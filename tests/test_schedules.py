@@ -46,6 +46,13 @@ def test_a_schedule_lands_whatever_steps_are_seen(begin, length, frequency, stri
     assert reached == 0.7
 
 
+@given(st.integers(0, 30), st.integers(0, 60), st.integers(1, 19), st.integers(0, 99))
+def test_after_is_the_next_step_of_the_grid(begin, length, frequency, step):
+    schedule = PolynomialDecay(0.1, 0.7, begin, begin + length, frequency=frequency)
+    later = [each for each in range(step + 1, 300) if schedule.grid(each) == each]
+    assert schedule.after(step) == (later[0] if later else float("inf"))
+
+
 def test_fractions_become_steps():
     ramp = PolynomialDecay(0.0, 0.9, 0.1, 0.5, frequency=0.01)
     assert not ramp.is_resolved

@@ -10,8 +10,6 @@ import tensorflow as tf
 
 from kprune import weights, wrappers
 
-INITIAL_RATE = "kprune_initial_rate"
-
 
 class DropoutRatioAdjustment(keras.callbacks.Callback):
     """Lowers each dropout rate as the layer that feeds it loses connections.
@@ -73,7 +71,7 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
         for layer, sources in self._fed:
             before = sum(weight.kept_at_wrap for weight in sources)
             now = sum(weight.kept() for weight in sources)
-            rate = vars(layer)[INITIAL_RATE] * math.sqrt(now / max(1, before))
+            rate = wrappers.initial_rate(layer) * math.sqrt(now / max(1, before))
             changed |= not math.isclose(rate, layer.rate, rel_tol=1e-9)
             layer.rate = rate
         if changed and self.model.train_function is not None:
@@ -120,8 +118,6 @@ def feeding(
                     f"expected a regex of paths such as {members[0].path!r}."
                 )
         if sources:
-            if INITIAL_RATE not in vars(layer):
-                object.__setattr__(layer, INITIAL_RATE, layer.rate)
             found.append((layer, sources))
     return found
 

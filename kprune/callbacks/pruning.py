@@ -1,5 +1,6 @@
 """The schedule during `fit`."""
 
+import math
 import warnings
 from typing import Any
 
@@ -45,35 +46,38 @@ class Pruning(keras.callbacks.Callback):
         self.allocation = allocations.get(allocation)
         self.per_class = per_class
         self._resolved: schedules.Schedule | None = None
-        self._counts: dict[str, list[int]] | None = None
+        self._sparsity, self._classes = 0.0, dict[str, float]()
+        self._due: float = math.inf  # the next step of the schedule
+        self._epoch_begin = 0  # how many updates there were, at most, when the epoch began
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the model; forgets the steps of an earlier fit."""
         wrappers.find(self.model)
         wrappers.forget(self.model, wrappers.MADE_AT)
-        self._resolved, self._counts = None, None
+        self._resolved = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Turns fractions of the fit into steps, once, and prunes to the first sparsity."""
         if self._resolved is None:
+            self._count()
             self._resolved = self._resolve(epoch)
             self._warn_if_late(self._resolved, epoch)
-            self._step()
+        self._step(batch=-1)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Prunes where the schedule says so."""
-        self._step()
+        # An update needs a batch at least, so the optimizer need not be asked before it can be due.
+        if self._epoch_begin + batch + 1 >= self._due:
+            self._step(batch)
         if logs is not None:
-            logs["sparsity"] = self._sparsity()
+            logs["sparsity"] = self._sparsity
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the sparsity, of all and by class, into the logs."""
         if logs is not None:
-            logs["sparsity"] = self._sparsity()
+            logs["sparsity"] = self._sparsity
             if self.per_class:
-                counts = self._count()
-                classes = {name: 1 - kept / size for name, (kept, size) in counts.items()}
-                logs.update({f"sparsity/{name}": each for name, each in classes.items()})
+                logs.update({f"sparsity/{name}": each for name, each in self._classes.items()})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the weights on their masks once more: averages of weights know none."""
@@ -81,27 +85,24 @@ class Pruning(keras.callbacks.Callback):
         if self._resolved is not None:
             pruning.warn_if_early(self._resolved, self._iterations())
 
-    def _step(self) -> None:
+    def _step(self, batch: int) -> None:
         if self._resolved is None:  # train_on_batch and its like begin no epoch
             return
-        if pruning.step(
-            self.model, self._resolved, self._iterations(), self.criterion, self.allocation
-        ):
-            self._counts = None
+        step = self._iterations()
+        if pruning.step(self.model, self._resolved, step, self.criterion, self.allocation):
+            self._count()
+        self._due, self._epoch_begin = self._resolved.after(step), step - batch - 1
 
-    def _count(self) -> dict[str, list[int]]:
-        """Kept and all values of each class, counted once for each making of the masks."""
-        if self._counts is None:
-            self._counts = {}
-            for weight in wrappers.find(self.model):
-                counts = self._counts.setdefault(weight.label, [0, 0])
-                counts[0] += weight.kept()
-                counts[1] += weight.size
-        return self._counts
-
-    def _sparsity(self) -> float:
-        kept, size = map(sum, zip(*self._count().values(), strict=True))
-        return 1 - kept / size
+    def _count(self) -> None:
+        """Notes the sparsity of all and by class."""
+        counts: dict[str, list[int]] = {}
+        for weight in wrappers.find(self.model):
+            count = counts.setdefault(weight.label, [0, 0])
+            count[0] += weight.kept()
+            count[1] += weight.size
+        kept, size = map(sum, zip(*counts.values(), strict=True))
+        self._sparsity = 1 - kept / size
+        self._classes = {name: 1 - part / whole for name, (part, whole) in counts.items()}
 
     def _iterations(self) -> int:
         return int(self.model.optimizer.iterations.numpy())
@@ -118,7 +119,7 @@ class Pruning(keras.callbacks.Callback):
     def _warn_if_late(self, schedule: schedules.Schedule, epoch: int) -> None:
         """Warns where a fresh fit meets a schedule that began long ago."""
         step, begin = self._iterations(), int(schedule.begin_step)
-        if epoch == 0 and step > begin and self._sparsity() < schedule(schedule.grid(step)):  # type: ignore[arg-type]
+        if epoch == 0 and step > begin and self._sparsity < schedule(schedule.grid(step)):  # type: ignore[arg-type]
             warnings.warn(
                 f"The optimizer has already made {step} steps, so begin_step={begin} is in the "
                 f"past and the model is pruned to {schedule(schedule.grid(step)):.1%} at once. "  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import absl.logging
 import keras
 import tensorflow as tf
 
@@ -122,15 +123,15 @@ def quiet() -> Iterator[None]:
 
     What TensorFlow's C++ code writes to the console goes past Python and stays.
     """
-    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
-    levels = [logger.level for logger in loggers]
+    logger = logging.getLogger("tensorflow")
+    level, verbosity = logger.level, absl.logging.get_verbosity()
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.ERROR)
+        absl.logging.set_verbosity(absl.logging.ERROR)  # absl's own, which app.run raises
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logger.setLevel(level)
+        absl.logging.set_verbosity(verbosity)
 
 
 def _verify(model: Any, path: str, signature: signatures.Signature) -> float:

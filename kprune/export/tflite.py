@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -111,6 +112,9 @@ def to_tflite(
         batches = examples.batches(signature, rows)
         runs = [signature.names(batch) for batch in batches]
         tensors = encodings.read(temporary)
+        if sparse and all(each.encoding == encodings.DENSE for each in tensors):
+            shutil.copyfile(dense, temporary)  # the same without the note that it is sparse
+            tensors = encodings.read(temporary)
         if any(each.encoding != encodings.DENSE for each in tensors):
             outputs = trial.sparse(temporary, dense, runs, export)
         else:

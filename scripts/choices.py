@@ -1,0 +1,124 @@
+"""What the flags of `prune_image_classifier.py` stand for: objects of kprune, a recipe, a model."""
+
+import dataclasses
+from pathlib import Path
+
+import images
+import keras
+import lenet
+import options  # noqa: F401  (defines the flags)
+from absl import app, flags
+from training import RECIPES, Recipe
+
+import kprune
+
+FLAGS = flags.FLAGS
+
+
+def load_images() -> images.Images:
+    """Loads the data set, with a part of the training images held out where that is asked for.
+
+    Raises:
+        app.UsageError: the files are missing or damaged.
+    """
+    if FLAGS.dataset == "digits" and FLAGS.data_dir is not None:
+        raise app.UsageError(
+            f"--data_dir={FLAGS.data_dir} came with --dataset=digits, which has no files; expected "
+            f"another data set. Write --dataset=mnist --data_dir={FLAGS.data_dir}"
+        )
+    try:
+        found = images.load(FLAGS.dataset, FLAGS.data_dir)
+    except (OSError, ValueError) as error:
+        raise app.UsageError(str(error)) from error
+    return images.hold_out(found, FLAGS.validation) if FLAGS.validation else found
+
+
+def load_model(shape: tuple[int, ...], classes: int) -> keras.Model | None:
+    """Loads the model that is to be pruned in place of a new one; `None` where there is none.
+
+    Raises:
+        app.UsageError: there is no such file, or its model takes other images.
+    """
+    if FLAGS.load is None:
+        return None
+    try:
+        model = keras.saving.load_model(FLAGS.load, compile=False)
+    except (OSError, ValueError) as error:
+        raise app.UsageError(
+            f"--load={FLAGS.load} cannot be loaded ({error}); expected a .keras file. Leave it out "
+            "to train a new model, which is written as trained.keras"
+        ) from error
+    took, gave = tuple(model.input_shape[1:]), model.output_shape[-1]
+    if took != shape or gave != classes:
+        raise app.UsageError(
+            f"--load={FLAGS.load} holds a model from images {took} to {gave} classes; expected "
+            f"{shape} to {classes} for --dataset={FLAGS.dataset}. Write the --dataset that it was "
+            "trained on"
+        )
+    return model
+
+
+def new_model(shape: tuple[int, ...], classes: int) -> keras.Model:
+    """Makes the model that is to be trained."""
+    chosen = recipe()
+    return lenet.MODELS[FLAGS.model](shape, classes, chosen.dropout, chosen.l2)
+
+
+def output_dir() -> Path:
+    """Returns where to write."""
+    return Path(FLAGS.output_dir or Path("savedmodels", f"{FLAGS.model}-{FLAGS.dataset}"))
+
+
+def recipe() -> Recipe:
+    """Returns the data set's recipe, with the flags that were given in its place."""
+    given = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Recipe)}
+    known = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(RECIPES[FLAGS.dataset], **known)
+
+
+def schedule(updates: int) -> kprune.schedules.Schedule:
+    """Returns the schedule, in updates of the optimizer.
+
+    Args:
+        updates: in the pruning epochs.
+
+    Raises:
+        app.UsageError: the schedule does not fit into the pruning epochs.
+    """
+    begin, end = _updates(FLAGS.begin_step, updates), _updates(FLAGS.end_step, updates)
+    initial, final = FLAGS.initial_sparsity, FLAGS.final_sparsity
+    if FLAGS.schedule == "constant":
+        made: kprune.schedules.Schedule = kprune.schedules.Constant(final, begin)
+    elif end < begin:
+        raise app.UsageError(
+            f"--end_step={FLAGS.end_step} is update {end}, before --begin_step={FLAGS.begin_step}, "
+            f"update {begin}; expected it after that. Write --end_step=1.0."
+        )
+    elif FLAGS.schedule == "polynomial_decay":
+        every = max(1, _updates(FLAGS.frequency or 0.05, updates))
+        made = kprune.schedules.PolynomialDecay(initial, final, begin, end, frequency=every)
+    else:
+        every = (
+            _updates(FLAGS.frequency, updates) if FLAGS.frequency else (end - begin) // FLAGS.steps
+        )
+        made = kprune.schedules.Iterative(initial, final, FLAGS.steps, max(1, every), begin)
+    if made.end_step > updates:
+        raise app.UsageError(
+            f"the schedule ends at update {made.end_step}, and there are {updates} updates in "
+            f"--prune_epochs={recipe().prune_epochs}; expected an end before that. "
+            "Write more --prune_epochs, fewer --steps, or a lower --frequency."
+        )
+    return made
+
+
+def criterion(labelled: images.Labelled) -> kprune.criteria.Criterion:
+    """Returns the criterion, with the data and the seed where it has a use for them."""
+    found = kprune.criteria.get(FLAGS.criterion)
+    offered = {"data": labelled, "seed": FLAGS.seed}
+    names = {field.name for field in dataclasses.fields(found)}  # type: ignore[arg-type]
+    taken = {name: value for name, value in offered.items() if name in names}
+    return dataclasses.replace(found, **taken)  # type: ignore[type-var]
+
+
+def _updates(step: int | float, updates: int) -> int:
+    return round(step * updates) if isinstance(step, float) else step

@@ -1,0 +1,170 @@
+"""What a run found: one table for people, one JSON file for programs."""
+
+import dataclasses
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from deployment import File
+from watching import Step
+
+import kprune
+from kprune import files, tables
+
+FORMATS = {"keras": "Keras", "saved_model": "SavedModel", "tflite none": "TFLite float32"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A Keras model that was trained for so many epochs, and how well it does.
+
+    Args:
+        what: "trained", "loaded", "trained on" or "pruned".
+        epochs: that this run trained it for, from the start of the model that it began with.
+        accuracy: on the test images, in [0, 1].
+    """
+
+    what: str
+    epochs: int
+    accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Everything that the table shows.
+
+    Args:
+        title: above the table.
+        tested_on: "test", or "validation" where a part of the training images was held out.
+        dense: the model before pruning, and after as many epochs as the pruned one where it was
+            trained on. The best of them is what the pruned one has to reach.
+        pruned: the model after fine-tuning.
+        report: of the pruned model.
+        steps: of the schedule.
+        dense_files: of the best dense model.
+        pruned_files: in the same formats.
+        seconds: of each part of the run.
+    """
+
+    title: str
+    tested_on: str
+    dense: Sequence[Trained]
+    pruned: Trained
+    report: kprune.reporting.Report
+    steps: Sequence[Step]
+    dense_files: Sequence[File]
+    pruned_files: Sequence[File]
+    seconds: Mapping[str, float]
+
+    @property
+    def best_dense(self) -> Trained:
+        """The most accurate dense model: choosing it on the test images can only favour it."""
+        return max(self.dense, key=lambda each: each.accuracy)
+
+    def render(self) -> str:
+        """Returns the table."""
+        what = f"{self.tested_on} accuracy"
+        rows = [
+            [f"{what}, {each.what}, {each.epochs} epochs", _percent(each.accuracy), "", ""]
+            for each in self.dense
+        ]
+        epochs = f"{what}, pruned, {self.pruned.epochs} epochs"
+        change = _points(self.pruned.accuracy - self.best_dense.accuracy)
+        rows.append([epochs, "", _percent(self.pruned.accuracy), change])
+        for label, kept, size in [*kept_by_class(self.report), self._all()]:
+            rows.append([f"weights kept, {label}", *_counts(size, kept)])
+        for words, embeddings in (("with", True), ("without", False)):
+            factor = f"{self.report.compression(embeddings):.2f}x"
+            rows.append([f"compression of all parameters, {words} embeddings", "", "", factor])
+        for dense, pruned in zip(self.dense_files, self.pruned_files, strict=True):
+            name = FORMATS.get(pruned.format, pruned.format.replace("tflite", "TFLite"))
+            change = _points(pruned.accuracy - dense.accuracy)
+            accuracies = _percent(dense.accuracy), _percent(pruned.accuracy)
+            rows.append([f"{name}: {what}", *accuracies, change])
+            rows.append([f"{name}: bytes", *_counts(dense.bytes, pruned.bytes)])
+            rows.append([f"{name}: bytes, gzip", *_counts(dense.gzip_bytes, pruned.gzip_bytes)])
+        columns = ["", "dense", "pruned", "change"]
+        return tables.render(self.title, columns, rows, self._footer())
+
+    __str__ = render
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the table's content as JSON takes it."""
+        fields = {
+            name: keras.tree.map_structure(_plain, getattr(self, name))
+            for name in ("title", "tested_on", "seconds")
+        }
+        for name in ("dense", "steps", "dense_files", "pruned_files"):
+            fields[name] = [dataclasses.asdict(each) for each in getattr(self, name)]
+        return {
+            **fields,
+            "pruned": dataclasses.asdict(self.pruned),
+            "report": self.report.to_dict(),
+            "kept_by_class": {
+                label: {"kept": kept, "size": size}
+                for label, kept, size in kept_by_class(self.report)
+            },
+        }
+
+    def save(self, path: Path, flags: Mapping[str, Any]) -> None:
+        """Writes the summary, the flags and the versions as JSON."""
+        versions = {
+            "python": platform.python_version(),
+            **{each.__name__: each.__version__ for each in (kprune, keras, tf, np)},
+        }
+        content = {
+            **self.to_dict(),
+            "flags": dict(flags),
+            "command": sys.argv,
+            "versions": versions,
+        }
+        with files.replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+    def _all(self) -> tuple[str, int, int]:
+        return "all classes", self.report.kept, self.report.size
+
+    def _footer(self) -> str:
+        lines = [
+            f"change: points of accuracy, or dense / pruned; accuracy against the best dense "
+            f"model, {self.best_dense.what} for {self.best_dense.epochs} epochs"
+        ]
+        lines += [
+            f"{each.name} is stored densely: the sparse file did not pass kprune's verification, "
+            "for the reason in results.json"
+            for each in self.pruned_files
+            if each.note
+        ]
+        spent = ", ".join(f"{what} {each:.0f} s" for what, each in self.seconds.items())
+        return "\n".join([*lines, f"time: {spent}"])
+
+
+def kept_by_class(report: kprune.reporting.Report) -> list[tuple[str, int, int]]:
+    """Returns each class of masked weights with how many are kept of how many."""
+    kept, size = dict.fromkeys(report.classes, 0), dict.fromkeys(report.classes, 0)
+    for weight in report.pruned:
+        kept[weight.label] += weight.kept
+        size[weight.label] += weight.size
+    return [(label, kept[label], size[label]) for label in kept]
+
+
+def _percent(accuracy: float) -> str:
+    return f"{100 * accuracy:.2f} %"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.2f}"
+
+
+def _counts(dense: int, pruned: int) -> tuple[str, str, str]:
+    return f"{dense:,}", f"{pruned:,}", f"{dense / max(1, pruned):.2f}x"
+
+
+def _plain(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
