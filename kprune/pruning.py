@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from kprune import (
     allocations,
@@ -164,7 +165,8 @@ class _Survivors(Sequence[scores.Array]):
         if id(weight) not in self.places:  # its cut had nothing to take, or it is in none
             return weight.alive()
         cut, place = self.places[id(weight)]
-        return weight.pattern.spread(cut.survivors(place), weight.view)
+        keep = weight.pattern.spread(cut.survivors(place), weight.view)
+        return np.logical_and(keep, weight.alive(), out=keep)  # a block may be partly gone already
 
 
 def _cut(

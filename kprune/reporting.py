@@ -106,13 +106,14 @@ class Report:
     def render(self) -> str:
         """Returns the report as a table, with colour in a terminal and plain elsewhere."""
         rows = []
-        for label, group in self._by_class().items():
-            if len(self._by_class()) < len(self.pruned) and len(group) > 1:
-                rows.append(_row(label, group, f"class of {len(group)}"))
-            rows += [
-                _row(each.path, [each], "x".join(map(str, each.shape)), each.pattern)
-                for each in group
-            ]
+        groups = self._by_class()
+        for label, group in groups.items():
+            grouped = len(groups) < len(self.pruned)
+            if grouped:
+                rows.append(_row(f"class {label}", group, f"{len(group)} weights"))
+            for each in group:
+                shape = "x".join(map(str, each.shape))
+                rows.append(_row("  " * grouped + each.path, [each], shape, each.pattern))
         total = _row("all masked weights", list(self.pruned), f"{len(self.pruned)} weights")
         lines = [
             f"compression {self.compression():.2f}x over all parameters, "

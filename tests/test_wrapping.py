@@ -154,6 +154,19 @@ def test_zeros_that_are_there_stay():
     assert kprune.prune(model, 0.1).kept == 96 + 64  # sparser already: left as it is
 
 
+@pytest.mark.parametrize("pattern", ["unstructured", "tflite_float32", "channel", "2:4"])
+def test_zeros_that_are_there_stay_under_every_pattern(pattern):
+    model = mlp()
+    kernel = np.array(model.layers[0].kernel)
+    zeros = np.random.default_rng(0).random(kernel.shape) < 0.3
+    model.layers[0].kernel.assign(np.where(zeros, 0, kernel))
+    kprune.wrap(model, pattern=pattern)
+    for sparsity in (0.3, 0.6):
+        report = kprune.prune(model, sparsity)
+        assert not wrappers.find(model)[0].alive()[zeros].any()
+        assert abs(report.size - report.kept - round(sparsity * 256)) <= 8  # half a channel
+
+
 def test_shared_weights_have_one_mask():
     model, _ = KINDS["shared"]()
     assert len(wrappers.find(kprune.wrap(model))) == 2
