@@ -1,7 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both make their own environment.
 
 VENV ?= .venv
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
