@@ -89,6 +89,32 @@ def test_saliency_of_embeddings_and_batches():
     assert (embedding[:2] != 0).all() and (embedding[2:] == 0).all()
 
 
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_every_criterion_along_a_schedule(criterion, data):
+    """In `fit`, on a model with dropout and batch normalisation whose state must not change."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((12,)),
+            layers.Dense(16, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3),
+            layers.Dense(4, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    kprune.wrap(model)
+    schedule = kprune.schedules.PolynomialDecay(0.0, 0.75, 0.0, 0.5, frequency=2)
+    pruning = kprune.callbacks.Pruning(schedule, CRITERIA[criterion](data), "class_uniform")
+    model.fit(*data, batch_size=16, epochs=4, verbose=0, callbacks=[pruning])
+    assert kprune.report(model).classes == {"sequential/dense": 0.75, "sequential/dense_1": 0.75}
+    before = [np.array(each) for each in model.get_weights()]
+    if criterion == "saliency":
+        CRITERIA[criterion](data).observe(model, wrappers.find(model))
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

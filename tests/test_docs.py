@@ -100,4 +100,5 @@ def test_names_in_the_readme_exist():
     for name in set(re.findall(r"kprune(?:\.[a-zA-Z_]\w*)+", PAGES[0].read_text())):
         thing = kprune
         for part in name.split(".")[1:]:
+            assert hasattr(thing, part), name
             thing = getattr(thing, part)
