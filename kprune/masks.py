@@ -9,6 +9,7 @@ cost is linear in the number of scores, two passes as a rule, and the extra memo
 an array at a time and what the bracket holds.
 """
 
+import collections
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -104,6 +105,8 @@ def _cut(parts: Sequence[scores.Part], count: int) -> Cut:
     readings = [part.reading(real) for part in parts]
     total, size = sum(each.total() for each in readings), sum(each.size for each in readings)
     if count >= total:
+        for reading in readings:  # nothing to rank, but what cannot be ranked must show here too,
+            collections.deque(reading.pieces(), maxlen=0)  # before anything is written
         return Cut(parts, real(np.inf), [0] * len(parts))
     sized = any(each.sizes is not None for each in readings)
     generator = np.random.default_rng(0)

@@ -126,6 +126,8 @@ def test_nan_is_an_error_that_names_the_weight(dtype):
     good = scores.Part(np.ones(3, dtype), name="good/kernel")
     with pytest.raises(ValueError, match="scores of bad/kernel hold NaN"):
         masks.cut([good, scores.Part(bad, name="bad/kernel")], 2)
+    with pytest.raises(ValueError, match="scores of bad/kernel hold NaN"):
+        masks.cut([scores.Part(bad, name="bad/kernel")], 5)  # nothing to rank: all are to fall
     alive = np.array([True, True, True, False, True])
     found = masks.cut([scores.Part(bad, eligible=alive)], 2)  # what is gone is not looked at
     np.testing.assert_array_equal(found.survivors(0), [True, True, False, False, False])

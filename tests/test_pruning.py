@@ -56,8 +56,9 @@ def test_a_failed_prune_changes_nothing(arguments, message, wrapped):
         np.testing.assert_array_equal(old, new)
 
 
-def test_nan_weights_change_nothing():
-    model = kprune.wrap(mlp())
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4", "tflite_float32", "channel"])
+def test_nan_weights_change_nothing(pattern):
+    model = kprune.wrap(mlp(), pattern=pattern)
     kernel = np.array(model.layers[1].kernel)
     kernel[3, 2] = np.nan
     model.layers[1].kernel.assign(kernel)
@@ -115,6 +116,14 @@ def test_it_warns_where_the_begin_is_long_past(data):
     with pytest.warns(UserWarning, match="already made 16 steps.*Write begin_step=16"):
         fit(model, data, pruning)
     assert zeros(model) == round(0.8 * SIZE)
+
+
+def test_one_cut_is_never_late(data):
+    """Where a schedule has one step, a begin that is past means now, and needs no warning."""
+    model = mlp()
+    fit(model, data)
+    fit(kprune.wrap(model), data, kprune.callbacks.Pruning(kprune.schedules.Constant(0.5)))
+    assert zeros(model) == 128
 
 
 def test_fractions_of_the_fit(data):

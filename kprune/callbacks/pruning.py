@@ -119,6 +119,8 @@ class Pruning(keras.callbacks.Callback):
     def _warn_if_late(self, schedule: schedules.Schedule, epoch: int) -> None:
         """Warns where a fresh fit meets a schedule that began long ago."""
         step, begin = self._iterations(), int(schedule.begin_step)
+        if schedule.end_step == begin:  # one cut, as good now as then
+            return
         if epoch == 0 and step > begin and self._sparsity < schedule(schedule.grid(step)):  # type: ignore[arg-type]
             warnings.warn(
                 f"The optimizer has already made {step} steps, so begin_step={begin} is in the "
