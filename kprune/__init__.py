@@ -4,7 +4,19 @@
 sparse model. See the README for a tour.
 """
 
-from kprune import allocations, callbacks, criteria, export, masks, patterns, schedules, wrapping
+from kprune import (
+    allocations,
+    callbacks,
+    criteria,
+    curvature,
+    export,
+    masks,
+    patterns,
+    refits,
+    schedules,
+    wrapping,
+)
+from kprune.normalization import recalibrate_batch_norm
 from kprune.pruning import prune, step
 from kprune.reporting import report
 from kprune.wrappers import Pruned, project
@@ -17,11 +29,14 @@ __all__ = [
     "allocations",
     "callbacks",
     "criteria",
+    "curvature",
     "export",
     "masks",
     "patterns",
     "project",
     "prune",
+    "recalibrate_batch_norm",
+    "refits",
     "report",
     "schedules",
     "step",

@@ -1,21 +1,21 @@
 """`prune` and `step`: score, share out, cut once, write the masks."""
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from kprune import (
     allocations,
     criteria,
-    masks,
+    cutting,
+    progress,
+    refits,
     registration,
     reporting,
     schedules,
-    scores,
-    weights,
     wrappers,
     wrapping,
 )
@@ -26,6 +26,7 @@ def prune(
     sparsity: float | Mapping[str, float],
     criterion: Any = "magnitude",
     allocation: Any = "class_blind",
+    refit: Any = None,
 ) -> reporting.Report:
     """Prunes a model to a sparsity at once.
 
@@ -40,6 +41,8 @@ def prune(
             class to the sparsity of that class.
         criterion: how weights are scored: a `kprune.criteria.Criterion` or its name.
         allocation: how classes compare: a `kprune.allocations.Allocation` or its name.
+        refit: what becomes of the survivors: a `kprune.refits.Refit` or its name. Default: what
+            the criterion makes of them, which for most is nothing.
 
     Returns:
         The report of the pruned model.
@@ -55,7 +58,7 @@ def prune(
     if wrapped_here:
         wrapping.wrap(model)
     try:
-        _prune(model, sparsity, criterion, allocation)
+        _prune(model, sparsity, criterion, allocation, refit)
     except BaseException:
         if wrapped_here:
             wrapping.strip(model)
@@ -69,6 +72,7 @@ def step(
     step: int,
     criterion: Any = "magnitude",
     allocation: Any = "class_blind",
+    refit: Any = None,
     *,
     last: bool = False,
 ) -> bool:
@@ -84,6 +88,7 @@ def step(
         step: how many updates the optimizer has made: `int(optimizer.iterations)`.
         criterion: as in `kprune.prune`.
         allocation: as in `kprune.prune`.
+        refit: as in `kprune.prune`.
         last: true at the last call. The weights are put on their masks once more, and a schedule
             that has not ended by then is a warning.
 
@@ -112,7 +117,7 @@ def step(
     if due:
         # The sparsity of the grid's step, not of this one: a loop that sees every fourth step,
         # or that was stopped and resumed, ends with the same masks.
-        _prune(model, schedule(grid), criterion, allocation)
+        _prune(model, schedule(grid), criterion, allocation, refit)
         wrappers.set_made_at(model, step)
     elif made_at is None:
         wrappers.find(model)
@@ -137,72 +142,18 @@ def warn_if_early(schedule: schedules.Schedule, step: int) -> None:
         )
 
 
-def _prune(model: keras.Model, sparsity: Any, criterion: Any, allocation: Any) -> None:
+def _prune(model: keras.Model, sparsity: Any, criterion: Any, allocation: Any, refit: Any) -> None:
     criterion = criteria.get(criterion)
+    refit = refits.get(refit)
     allocation = allocations.get(sparsity if isinstance(sparsity, Mapping) else allocation)
     if not isinstance(sparsity, Mapping):
         sparsity = registration.sparsity(sparsity)
     members = wrappers.find(model)
     if isinstance(sparsity, Mapping):
         sparsity = allocation.total(members)
-    before = 1 - sum(weight.kept() for weight in members) / sum(w.size for w in members)
-    for stage in criterion.stages(before, sparsity):
-        _cut(model, members, stage, criterion, allocation)
-
-
-class _Survivors(Sequence[scores.Array]):
-    """The masks to come, each made when it is asked for, from weights not yet written."""
-
-    def __init__(self, members: Sequence[weights.Weight]) -> None:
-        self.members = members
-        self.places: dict[int, tuple[masks.Cut | masks.Tiers, int]] = {}
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-    def __getitem__(self, index: Any) -> Any:
-        weight = self.members[index]
-        if id(weight) not in self.places:  # its cut had nothing to take, or it is in none
-            return weight.alive()
-        cut, place = self.places[id(weight)]
-        keep = weight.pattern.spread(cut.survivors(place), weight.view)
-        return np.logical_and(keep, weight.alive(), out=keep)  # a block may be partly gone already
-
-
-def _cut(
-    model: keras.Model,
-    members: Sequence[weights.Weight],
-    sparsity: float,
-    criterion: criteria.Criterion,
-    allocation: allocations.Allocation,
-) -> None:
-    """One stage: everything that can fail comes before the first write."""
-    survivors = _Survivors(members)
-    dead = {id(weight): weight.size - weight.kept() for weight in members}
-    wanted = [
-        (cut, cut.count - sum(dead[id(weight)] for weight in cut.members))
-        for cut in allocation.cuts(members, sparsity)
-    ]
-    wanted = [(cut, count) for cut, count in wanted if count > 0]
-    if not wanted:
-        return
-    evidence = criterion.observe(model, members)
-    for cut, count in wanted:
-        divisors = cut.divisors or [1.0] * len(cut.members)
-        parts = []
-        for weight, divisor in zip(cut.members, divisors, strict=True):
-            part = scores.Part(
-                criterion.score(weight, evidence),
-                eligible=weight.alive if dead[id(weight)] else None,
-                divisor=divisor,
-                name=weight.path,
-            )
-            parts.append(weight.pattern.part(part, weight.view))
-        found = masks.cut(parts, count)
-        for place, weight in enumerate(cut.members):
-            survivors.places[id(weight)] = found, place
-    values = criterion.compensate(members, survivors, evidence) or {}
-    for index, weight in enumerate(members):
-        if id(weight) in survivors.places or weight in values:
-            wrappers.write(weight, survivors[index], values.get(weight))
-    wrappers.count_cut(model)
+    present = 1 - sum(weight.kept() for weight in members) / sum(w.size for w in members)
+    stages = list(criterion.stages(present, sparsity))
+    several = cutting.undone_on_error(members) if len(stages) > 1 else contextlib.nullcontext()
+    with several:
+        for stage in progress.track(stages, "pruning"):
+            cutting.cut(model, members, stage, criterion, allocation, refit)

@@ -5,6 +5,7 @@ layer of Keras and KerasHub, inside attention and recurrent cells too. Everythin
 `survey` says why.
 """
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -127,6 +128,26 @@ def read(variable: keras.Variable) -> Array:
         return np.asarray(memoryview(tensor))
     except (TypeError, ValueError, BufferError):  # another device, or bfloat16
         return np.asarray(tensor)
+
+
+@contextlib.contextmanager
+def holding(values: Mapping[Weight, Array]) -> Iterator[None]:
+    """Lets weights have other values during a block.
+
+    Example:
+        >>> before = model.evaluate(x, y, verbose=0)
+        >>> weight = kprune.wrappers.find(model)[0]
+        >>> with holding({weight: np.zeros(weight.variable.shape)}):
+        ...     loss = model.evaluate(x, y, verbose=0)
+    """
+    held = {weight: tf.identity(weight.variable.value) for weight in values}
+    try:
+        for weight, array in values.items():
+            weight.variable.assign(tf.cast(array, weight.variable.dtype))
+        yield
+    finally:
+        for weight, tensor in held.items():
+            weight.variable.assign(tensor)
 
 
 def walk(model: keras.layers.Layer) -> Iterator[Site]:

@@ -49,7 +49,7 @@ def test_a_config_stands_for_its_member(member):
 
 def test_data_stays_out_of_a_config():
     saliency = criteria.Saliency((np.zeros(3), np.zeros(3)), batch_size=7)
-    assert saliency.get_config() == {"batch_size": 7}
+    assert saliency.get_config() == {"batch_size": 7, "recomputations": 1}
     assert "data" not in repr(saliency)
 
 

@@ -11,11 +11,13 @@ import kprune
 
 ROOT = pathlib.Path(kprune.__file__).parent
 FLOORS = [
-    {"files", "registration", "scores", "tables"},
-    {"masks", "patterns", "schedules"},
-    {"weights"},
-    {"allocations", "criteria", "wrappers"},
-    {"reporting", "wrapping"},
+    {"files", "observing", "progress", "registration", "scores", "tables"},
+    {"calibration", "masks", "patterns", "schedules"},
+    {"normalization", "reconstruction", "weights"},
+    {"allocations", "curvature", "wrappers"},
+    {"quadratics"},
+    {"criteria", "refits"},
+    {"cutting", "reporting", "wrapping"},
     {"pruning"},
     {"callbacks", "export"},
 ]

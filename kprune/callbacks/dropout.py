@@ -1,14 +1,13 @@
 """Dropout that shrinks with the layer that feeds it."""
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kprune import weights, wrappers
+from kprune import observing, weights, wrappers
 
 
 class DropoutRatioAdjustment(keras.callbacks.Callback):
@@ -148,11 +147,8 @@ def _traced(
         alive.append(args[0])
         taken.setdefault(id(dropout), []).append(args[0])
 
-    with contextlib.ExitStack() as stack:
-        for owner, _ in owners.values():
-            stack.enter_context(_observed(owner, note_outputs))
-        for dropout in dropouts:
-            stack.enter_context(_observed(dropout, note_inputs))
+    masked = [owner for owner, _ in owners.values()]
+    with observing.watching(masked, note_outputs), observing.watching(dropouts, note_inputs):
         tf.function(lambda inputs: model(inputs, training=True)).get_concrete_function(specs)
     found: dict[int, list[weights.Weight]] = {}
     for layer, tensors in taken.items():
@@ -168,23 +164,6 @@ def _traced(
                 queue += list(tensor.op.inputs)
         found[layer] = list(sources.values())
     return found
-
-
-@contextlib.contextmanager
-def _observed(layer: Any, note: Any) -> Iterator[None]:
-    """Tells `note` of each call of a layer, for the duration of a block."""
-    call = layer.call
-
-    def observed(*args: Any, **kwargs: Any) -> Any:
-        outputs = call(*args, **kwargs)
-        note(layer, args, outputs)
-        return outputs
-
-    object.__setattr__(layer, "call", observed)
-    try:
-        yield
-    finally:
-        object.__delattr__(layer, "call")
 
 
 def _input_specs(model: keras.Model) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from kprune import allocations, criteria, pruning, schedules, wrappers
+from kprune import allocations, criteria, pruning, refits, schedules, wrappers
 
 
 class Pruning(keras.callbacks.Callback):
@@ -23,6 +23,8 @@ class Pruning(keras.callbacks.Callback):
             fraction of this fit.
         criterion: how weights are scored: a `kprune.criteria.Criterion` or its name.
         allocation: how classes compare: a `kprune.allocations.Allocation` or its name.
+        refit: what becomes of the survivors: a `kprune.refits.Refit` or its name. Default: what
+            the criterion makes of them.
         per_class: log the sparsity of each class too, as `sparsity/<class>`.
 
     Raises:
@@ -38,12 +40,14 @@ class Pruning(keras.callbacks.Callback):
         schedule: Any,
         criterion: Any = "magnitude",
         allocation: Any = "class_blind",
+        refit: Any = None,
         per_class: bool = True,
     ) -> None:
         super().__init__()
         self.schedule = schedules.get(schedule)
         self.criterion = criteria.get(criterion)
         self.allocation = allocations.get(allocation)
+        self.refit = refits.get(refit)
         self.per_class = per_class
         self._resolved: schedules.Schedule | None = None
         self._sparsity, self._classes = 0.0, dict[str, float]()
@@ -89,7 +93,8 @@ class Pruning(keras.callbacks.Callback):
         if self._resolved is None:  # train_on_batch and its like begin no epoch
             return
         step = self._iterations()
-        if pruning.step(self.model, self._resolved, step, self.criterion, self.allocation):
+        choices = self.criterion, self.allocation, self.refit
+        if pruning.step(self.model, self._resolved, step, *choices):
             self._count()
         self._due, self._epoch_begin = self._resolved.after(step), step - batch - 1
 

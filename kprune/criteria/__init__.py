@@ -3,14 +3,37 @@
 from typing import Any
 
 from kprune import registration
-from kprune.criteria.criterion import Criterion
+from kprune.criteria.criterion import Calibrated, Criterion
 from kprune.criteria.magnitude import Magnitude
+from kprune.criteria.obd import OBD
+from kprune.criteria.obs import OBS
 from kprune.criteria.random import Random
 from kprune.criteria.saliency import Saliency
+from kprune.criteria.sparse_gpt import SparseGPT
+from kprune.criteria.wanda import Wanda
 
-__all__ = ["Criterion", "Magnitude", "Random", "Saliency", "get"]
+__all__ = [
+    "OBD",
+    "OBS",
+    "Calibrated",
+    "Criterion",
+    "Magnitude",
+    "Random",
+    "Saliency",
+    "SparseGPT",
+    "Wanda",
+    "get",
+]
 
-MEMBERS = {"magnitude": Magnitude, "random": Random, "saliency": Saliency}
+MEMBERS = {
+    "magnitude": Magnitude,
+    "random": Random,
+    "saliency": Saliency,
+    "obd": OBD,
+    "obs": OBS,
+    "wanda": Wanda,
+    "sparse_gpt": SparseGPT,
+}
 
 
 def get(identifier: Any) -> Criterion:

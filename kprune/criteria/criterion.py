@@ -1,37 +1,84 @@
 """What every criterion offers to `prune`."""
 
 import abc
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 
-from kprune import registration, scores, weights
+from kprune import calibration, registration, scores, weights
 
 
 class Criterion(registration.Member, abc.ABC):
     """How a weight is scored, and what happens to the survivors.
 
-    Subclasses are frozen dataclasses. They implement `score`, and fill the other three where the
-    formula needs data (`observe`), a large step in several parts (`stages`), or moves the
-    survivors (`compensate`). What `observe` returns is handed to the others and then forgotten,
-    so a criterion itself never holds state.
+    Subclasses are frozen dataclasses. They implement `score`, and fill the others where the
+    formula needs data (`observe`), a large step in several parts (`stages`), one layer after
+    another (`groups`), or moves the survivors (`compensate`). What `observe` returns is handed to
+    the others and then forgotten, so a criterion itself never holds state.
     """
 
     @abc.abstractmethod
     def score(self, weight: weights.Weight, evidence: Any) -> scores.Array | scores.Lazy:
         """Returns the scores of a weight, in its shape; a higher one is kept."""
 
-    def observe(self, model: keras.Model, members: Sequence[weights.Weight]) -> Any:
-        """Looks at the data, before a stage; returns the evidence for the scores."""
+    def observe(
+        self, model: keras.Model, members: Sequence[weights.Weight], sparsity: float
+    ) -> Any:
+        """Looks at the data before a cut to a sparsity; returns the evidence for the scores."""
         return None
 
     def stages(self, present: float, sparsity: float) -> Iterable[float]:
         """Splits the way from the present sparsity into those to prune to, one after another."""
         return (sparsity,)
 
+    def groups(
+        self, model: keras.Model, members: Sequence[weights.Weight]
+    ) -> Sequence[Sequence[weights.Weight]]:
+        """Says which weights are observed and cut together, and which after them."""
+        return (members,)
+
     def compensate(
         self, members: Sequence[weights.Weight], keep: Sequence[scores.Array], evidence: Any
     ) -> Mapping[weights.Weight, Any] | None:
         """Returns new values for the weights whose survivors move, given the masks to come."""
         return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibrated(Criterion):
+    """A criterion that looks at data.
+
+    Args:
+        data: see `kprune.calibration`. It is left out of the config.
+        batch_size: samples in a batch where `data` is whole arrays.
+        recomputations: in how many parts a cut is made, each with the data looked at anew; the same
+            fraction of the survivors goes in each.
+    """
+
+    data: Any = dataclasses.field(
+        default=None, repr=False, compare=False, metadata={"config": False}
+    )
+    batch_size: int = dataclasses.field(default=128, kw_only=True)
+    recomputations: int = dataclasses.field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "recomputations"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"{name}={value!r}; expected a whole number, at least 1. Write {name}=1."
+                )
+
+    def stages(self, present: float, sparsity: float) -> Iterable[float]:
+        """Lets the same fraction of the survivors go in each part."""
+        kept, left = 1 - present, 1 - sparsity
+        parts = range(1, self.recomputations)
+        between = [1 - kept * (left / kept) ** (k / self.recomputations) for k in parts if kept]
+        return (*between, sparsity)
+
+    def calibration(self, model: keras.Model, labelled: bool) -> calibration.Calibration:
+        """Returns the data, ready to be read for a model."""
+        who = type(self).__name__
+        return calibration.Calibration(self.data, model, who, labelled, self.batch_size)

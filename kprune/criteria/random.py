@@ -27,7 +27,9 @@ class Random(criterion.Criterion):
 
     seed: int = 0
 
-    def observe(self, model: keras.Model, members: Sequence[weights.Weight]) -> dict[int, int]:
+    def observe(
+        self, model: keras.Model, members: Sequence[weights.Weight], sparsity: float
+    ) -> dict[int, int]:
         """Numbers the weights."""
         return {id(weight.variable): place for place, weight in enumerate(members)}
 

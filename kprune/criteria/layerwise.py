@@ -1,0 +1,44 @@
+"""What criteria have in common that look at the inputs of each layer."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+
+from kprune import curvature, quadratics, weights
+from kprune.criteria import criterion
+
+
+@dataclasses.dataclass(frozen=True)
+class Layerwise(criterion.Calibrated):
+    """A criterion of the Gram matrices of the inputs of layers.
+
+    Args:
+        sequential: cut one layer after another, in the order in which data flows, so that each sees
+            the inputs that the pruned ones before it produce. One pass over the data for each.
+        damping: what is added to the diagonal of `H`, relative to its mean; "auto" chooses by what
+            held-out samples say.
+    """
+
+    sequential: bool = dataclasses.field(default=False, kw_only=True)
+    damping: quadratics.Damping = dataclasses.field(default="auto", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        quadratics.check_damping(self.damping)
+
+    def groups(
+        self, model: keras.Model, members: Sequence[weights.Weight]
+    ) -> Sequence[Sequence[weights.Weight]]:
+        """Groups the weights by layer, where layers come one after another."""
+        if not self.sequential:
+            return (members,)
+        return curvature.in_order(members, self.calibration(model, labelled=False))
+
+    def observe(
+        self, model: keras.Model, members: Sequence[weights.Weight], sparsity: float
+    ) -> quadratics.Quadratic:
+        """Accumulates the Gram matrices."""
+        hold_out = self.damping == "auto"
+        splits = curvature.observe(members, self.calibration(model, labelled=False), hold_out)
+        return quadratics.Layerwise(splits, sparsity, self.damping)

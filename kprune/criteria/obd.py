@@ -1,0 +1,62 @@
+"""Optimal Brain Damage: what the loss would not miss, to second order, each weight by itself."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kprune import curvature, registration, scores, weights
+from kprune.criteria import criterion
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class OBD(criterion.Calibrated):
+    """The change of the loss when the weight goes, to second order: `s = h * w^2 / 2`.
+
+    Use it on a trained model, where gradients are small and the curvature says what matters, and
+    where the survivors will be retrained. `h` is the diagonal of the Hessian of the model's own
+    compiled loss, with dropout off and batch normalisation in inference mode; cross terms are
+    ignored. Estimates of `h` may be negative where the estimator is "exact", "hutchinson", or
+    "backward" with the second derivative of the activation: such weights go first.
+
+    Args:
+        data: batches (x, y) or (x, y, sample_weight), or one tuple of whole arrays. It is left out
+            of the config.
+        estimator: how `h` is found: "gauss_newton", "empirical_fisher", "hutchinson", "exact",
+            "backward", or one of these classes from `kprune.curvature` with its own arguments.
+        batch_size: samples in a batch where `data` is a tuple of arrays.
+        recomputations: in how many parts a cut is made, each with a new diagonal.
+
+    Raises:
+        ValueError: there is no data, it has no labels, the model is not compiled, or it is not
+            made of what the estimator knows.
+
+    Example:
+        >>> kprune.prune(model, 0.5, criterion=kprune.criteria.OBD((x, y)))
+
+    Reference:
+        LeCun, Denker and Solla, Optimal Brain Damage, 1990.
+    """
+
+    estimator: Any = "gauss_newton"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "estimator", curvature.get(self.estimator))
+
+    def observe(
+        self, model: keras.Model, members: Sequence[weights.Weight], sparsity: float
+    ) -> dict[weights.Weight, scores.Array]:
+        """Finds the diagonal of the Hessian."""
+        data = self.calibration(model, labelled=True)
+        loss = curvature.Objective(model, [each.variable for each in members], "OBD")
+        return dict(zip(members, self.estimator.diagonal(loss, data), strict=True))
+
+    def score(
+        self, weight: weights.Weight, evidence: dict[weights.Weight, scores.Array]
+    ) -> scores.Array:
+        """Returns half the curvature times the squared weight."""
+        return evidence[weight] * np.square(weight.values(), dtype=np.float64) / 2

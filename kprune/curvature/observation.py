@@ -1,0 +1,207 @@
+"""A pass over calibration data in which layers tell their inputs."""
+
+import contextlib
+import inspect
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kprune import calibration, observing, weights
+from kprune.curvature import grams, inputs
+
+Array = np.ndarray[Any, Any]
+
+
+def observe(
+    members: Sequence[weights.Weight], data: calibration.Calibration, hold_out: bool = True
+) -> dict[int, grams.Split]:
+    """Accumulates the Gram matrix of each weight's inputs, in inference mode.
+
+    Positions behind a Keras mask do not count, and samples count by their weights. A layer without
+    a reader is taken to have uncorrelated inputs of power one, and a warning says so.
+
+    Args:
+        members: masked weights of the model.
+        data: calibration data; labels are not needed.
+        hold_out: keep every fifth sample apart, to check on.
+
+    Returns:
+        The Gram matrices, by the `id` of the weight's variable.
+
+    Raises:
+        ValueError: inputs of a layer hold NaN or infinity, or their Gram matrix is larger than the
+            machine's memory.
+    """
+    found = {id(each.variable): _empty(each) for each in members}
+    known: dict[int, tuple[Any, list[weights.Weight]]] = {}
+    unread: list[weights.Weight] = []
+    for weight in members:
+        layer = owner(weight.site)
+        if inputs.reader(layer) is None:
+            unread.append(weight)
+        else:
+            known.setdefault(id(layer), (layer, []))[1].append(weight)
+    batch: calibration.Batch | None = None
+
+    def note(layer: Any, taken: dict[str, inputs.Rows]) -> None:
+        for weight in known[id(layer)][1]:
+            rows = taken.get(weight.variable.name)
+            if rows is not None and batch is not None:
+                _add(found[id(weight.variable)], rows, batch, hold_out)
+
+    def forward(given: calibration.Batch) -> Any:
+        nonlocal batch
+        batch = given
+        return data.model(given.x, training=False)
+
+    with _reading([layer for layer, _ in known.values()], note):
+        for given, _ in data.map(forward, f"{data.who}: inputs of {len(members)} weights"):
+            _count(found, given, hold_out)
+    for weight in unread:
+        _without_reader(weight, found[id(weight.variable)])
+    for split in found.values():
+        for gram in (split.fit, split.held_out):
+            if gram.total is not None and not np.isfinite(gram.total).all():
+                raise ValueError(
+                    f"The inputs of {gram.path} hold NaN or infinity; expected finite numbers. "
+                    "Check the weights before it with kprune.report(model) and numpy.isfinite."
+                )
+    return found
+
+
+def in_order(
+    members: Sequence[weights.Weight], data: calibration.Calibration
+) -> list[list[weights.Weight]]:
+    """Groups weights by layer, in the order in which data flows through the layers.
+
+    Args:
+        members: masked weights of the model.
+        data: calibration data, of which one sample is used.
+    """
+    layers = {id(owner(each.site)): owner(each.site) for each in members}
+    order: dict[int, None] = {}
+    with observing.watching(list(layers.values()), lambda layer, *_: order.setdefault(id(layer))):
+        batch = next(iter(data))
+        data.model(keras.tree.map_structure(lambda each: each[:1], batch.x), training=False)
+    places = [*order, *(each for each in layers if each not in order)]
+    return [[w for w in members if id(owner(w.site)) == place] for place in places]
+
+
+def owner(site: weights.Site) -> keras.layers.Layer:
+    """Returns the layer whose calls show a weight's inputs: for a cell, the layer that steps it."""
+    around = [each for each in site.owners if isinstance(each, keras.layers.RNN)]
+    return around[-1] if around and around[-1].cell is site.layer else site.layer
+
+
+@contextlib.contextmanager
+def _reading(layers: Sequence[Any], note: Callable[[Any, Any], None]) -> Iterator[None]:
+    """Reads the inputs of layers at each call, everything run eagerly."""
+
+    def reading(layer: Any, read: inputs.Reader) -> Callable[..., Any]:
+        names = list(inspect.signature(layer.call).parameters)
+
+        def call(original: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+            taken = read(layer, x, {**dict(zip(names[1:], args, strict=False)), **kwargs})
+            mask = getattr(x, "_keras_mask", None)
+            note(layer, {name: _behind(rows, mask) for name, rows in taken.items()})
+            return original(x, *args, **kwargs)
+
+        return call
+
+    eager = tf.config.functions_run_eagerly()
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            read = inputs.reader(layer)
+            if read is not None:
+                stack.enter_context(observing.calling(layer, reading(layer, read)))
+        tf.config.run_functions_eagerly(True)  # a call under `tf.function` shows no values
+        stack.callback(tf.config.run_functions_eagerly, eager)
+        yield
+
+
+def _behind(rows: inputs.Rows, mask: Any) -> inputs.Rows:
+    """Leaves out positions behind a Keras mask, where the layer is called with one."""
+    if mask is None or rows.present is not None or mask.shape != rows.values.shape[:2]:
+        return rows
+    return inputs.Rows(rows.values, rows.group, tf.cast(mask, tf.float32))
+
+
+def _add(split: grams.Split, rows: inputs.Rows, batch: calibration.Batch, hold_out: bool) -> None:
+    samples, positions = rows.values.shape[:2]
+    weight = np.ones((samples, positions))
+    if rows.present is not None:
+        weight = weight * np.asarray(rows.present, np.float64)
+    held = np.zeros(samples, bool)
+    if samples == batch.size:  # else a layer mixes samples and positions, and none can be told
+        weight = weight * sample_weights(batch, positions)
+        held = batch.held_out & hold_out
+    _check_memory(split.fit, rows)
+    for gram, chosen in ((split.fit, ~held), (split.held_out, held)):
+        if chosen.all():
+            gram.add(rows, weight)
+        elif chosen.any():
+            values = np.asarray(rows.values)[chosen]
+            gram.add(inputs.Rows(values, rows.group), weight[chosen])
+
+
+def _count(found: dict[int, grams.Split], batch: calibration.Batch, hold_out: bool) -> None:
+    held = batch.held_out & hold_out
+    weight = sample_weights(batch, 1)[:, 0]
+    for split in found.values():
+        split.fit.samples += float(weight[~held].sum())
+        split.held_out.samples += float(weight[held].sum())
+
+
+def sample_weights(batch: calibration.Batch, positions: int) -> Array:
+    """Returns the weight of each sample, or each of its positions: [samples, positions or 1]."""
+    given = [each for each in keras.tree.flatten(batch.sample_weight) if each is not None]
+    if not given:
+        return np.ones((batch.size, 1))
+    arrays = [np.asarray(each, np.float64).reshape(batch.size, -1) for each in given]
+    fits = [a if a.shape[1] == positions else a.mean(1, keepdims=True) for a in arrays]
+    total: Array = sum(fits[1:], start=fits[0]) / len(fits)
+    return total
+
+
+def _empty(weight: weights.Weight) -> grams.Split:
+    matrix = weight.view.matrix(np.broadcast_to(np.zeros((), bool), weight.view.shape))
+    rows, columns = matrix.shape
+    fit, held_out = (grams.Gram(weight.path, rows, np.zeros(columns, np.int64)) for _ in range(2))
+    return grams.Split(fit, held_out)
+
+
+def _without_reader(weight: weights.Weight, split: grams.Split) -> None:
+    for gram in (split.fit, split.held_out):
+        gram.total = np.full(gram.rows, gram.samples / 2)
+    warnings.warn(
+        f"{weight.path}: the inputs of a {type(weight.site.layer).__name__} cannot be read, and "
+        "count as uncorrelated, of power one. A reader for this layer is a function in "
+        "kprune.curvature.inputs.READERS; kprune.wrap(model, exclude=...) leaves it out.",
+        stacklevel=2,
+    )
+
+
+def _check_memory(gram: grams.Gram, rows: inputs.Rows) -> None:
+    if gram.total is not None or len(rows.values.shape) < 4:
+        return
+    *_, groups, size = rows.values.shape
+    if size != gram.rows:
+        raise ValueError(
+            f"The reader of {gram.path} gives rows of {size} values; its matrix has {gram.rows} "
+            "rows. Mend the reader in kprune.curvature.inputs.READERS."
+        )
+    needed = 8 * groups * size**2
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not every system tells
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > memory / 2:
+            raise MemoryError(
+                f"{gram.path} has {size:,} inputs; their Gram matrix would take "
+                f"{needed / 2**30:.0f} GiB of this machine's {memory / 2**30:.0f} GiB. Leave it "
+                f"out with kprune.wrap(model, exclude={gram.path!r}), or use a criterion without "
+                'Gram matrices, such as "magnitude".'
+            )

@@ -1,0 +1,97 @@
+"""Progress bars for what takes longer than a second, with the time that is left.
+
+They go to a terminal's standard error, and nowhere else: a log file stays clean. Keras's own
+switch, `keras.config.disable_interactive_logging()`, turns them off.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+import keras
+import rich.console
+import rich.progress
+
+T = TypeVar("T")
+
+PATIENCE = 1.0  # seconds that pass in silence
+
+_shown: rich.progress.Progress | None = None  # one display at a time; work inside work adds a line
+
+
+class Bar:
+    """One line: what is done, how far it is, how long it will take."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self._started = time.monotonic()
+        self._task: rich.progress.TaskID | None = None
+
+    def advance(self, by: int = 1) -> None:
+        """Moves the bar, and shows it once the work has taken longer than a second."""
+        self.done += by
+        late = time.monotonic() - self._started > PATIENCE
+        if self._task is None and late and _shown is not None:
+            self._task = _shown.add_task(self.what, total=self.total, start=True)
+            _shown.start()
+        if self._task is not None and _shown is not None:
+            _shown.update(self._task, completed=self.done)
+
+
+@contextlib.contextmanager
+def bar(what: str, total: int | None = None) -> Iterator[Bar]:
+    """Shows a bar during a block, if the block takes longer than a second.
+
+    Args:
+        what: shown in front of it.
+        total: how many steps there are; `None` where that is not known.
+
+    Example:
+        >>> with bar("solving", total=3) as moving:
+        ...     moving.advance()
+    """
+    global _shown
+    outermost = _shown is None
+    if _shown is None:
+        console = rich.console.Console(stderr=True)
+        _shown = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(bar_width=24),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TimeElapsedColumn(),
+            rich.progress.TextColumn("left"),
+            rich.progress.TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not (console.is_terminal and keras.config.is_interactive_logging_enabled()),
+        )
+    moving = Bar(what, total)
+    try:
+        yield moving
+    finally:
+        if moving._task is not None:
+            _shown.remove_task(moving._task)
+        if outermost:
+            _shown.stop()
+            _shown = None
+
+
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Yields the items, and moves a bar after each.
+
+    Args:
+        items: what is worked on.
+        what: shown in front of the bar.
+        total: how many there are. Default: their length, where they have one.
+
+    Example:
+        >>> for layer in track(model.layers, "solving"):
+        ...     pass
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with bar(what, total) as moving:
+        for item in items:
+            yield item
+            moving.advance()
