@@ -280,11 +280,13 @@ def _unprunable(site: Site, predicates: list[Any]) -> str | None:
     """The reason why a variable is no kernel, unless a predicate says that it is one."""
     if "float" not in str(site.variable.dtype):
         return f"{site.variable.dtype}, not floating"
+    if not site.variable.shape:
+        return "a single number"
+    if any(predicate(site.variable) for predicate in predicates):
+        return None
     if len(site.variable.shape) < 2:
         return "bias or scale"
-    if not KERNEL.search(site.variable.name) and not any(p(site.variable) for p in predicates):
-        return "not a kernel by its name"
-    return None
+    return None if KERNEL.search(site.variable.name) else "not a kernel by its name"
 
 
 def _example(paths: list[str]) -> str:

@@ -117,6 +117,12 @@ class Backward(diagonals.Diagonal):
             else:  # coefficients c are 0 and 1, or 0 and 1/n: their squares are c / n
                 second = second / _window(layer, given[i])
                 second = _pull(layer, given[i], second)
+        missing = [each.name for each in loss.variables if id(each) not in found]
+        if missing:
+            raise ValueError(
+                f"{', '.join(missing)} of {loss.model.name} are no kernels or biases of Dense or "
+                'Conv layers, which the backward diagonal is for. Write estimator="gauss_newton".'
+            )
         return [found[id(each)] for each in loss.variables]
 
 

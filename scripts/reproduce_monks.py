@@ -1,0 +1,182 @@
+"""Deletes the weights of the networks for the MONK's problems, as Optimal Brain Surgeon did in 1993.
+
+    python scripts/reproduce_monks.py --data_dir=DIR
+
+For each problem networks are trained from several random starts, and from the same networks OBS,
+OBD and magnitude delete one weight after another, biases included, for as long as the accuracies
+on the training and the test file stay what they are in the paper. The first table is without any
+retraining; the second with retraining after each deletion and with a trial of every candidate.
+As in the paper, both files decide where deletion ends: fewer weights at the same accuracy is the
+aim, and the accuracy on the test file is no estimate for data never seen.
+
+Reference:
+    Hassibi and Stork, Second order derivatives for network pruning: Optimal Brain Surgeon, 1993.
+"""
+
+import dataclasses
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
+
+import tensorflow as tf
+from absl import app, flags
+from deletion import CRITERIA, Deletion, Left
+from monks import PROBLEMS, Problem, load
+
+from kprune import files, progress, tables
+
+TITLES = {
+    False: "without retraining: until the next deletion costs accuracy",
+    True: "with retraining after each deletion: until no weight can go",
+}
+COLUMNS = (
+    *("problem", "criterion", "weights", "left: best", "median", "train/test, %"),
+    *("the paper's OBS", "CPU s"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one criterion made of all networks of a problem.
+
+    Args:
+        problem: its name.
+        criterion: its name.
+        retrained: whether the survivors were retrained after each deletion.
+        left: the pruned networks, one for each start.
+        cpu_seconds: that deletion took, over all of them.
+    """
+
+    problem: str
+    criterion: str
+    retrained: bool
+    left: list[Left]
+    cpu_seconds: float
+
+    @property
+    def best(self) -> Left:
+        """The network with the fewest weights."""
+        return min(self.left, key=lambda each: (each.weights, -each.train - each.test))
+
+    @property
+    def median(self) -> float:
+        """How many weights are left in the middle of the networks."""
+        return statistics.median(each.weights for each in self.left)
+
+    def cells(self, problem: Problem) -> list[str]:
+        """Returns the row of the table."""
+        paper = _accuracies(problem.paper_train, problem.paper_test)
+        return [
+            self.problem,
+            self.criterion,
+            str(problem.weights),
+            str(self.best.weights),
+            f"{self.median:g}",
+            _accuracies(self.best.train, self.best.test),
+            f"{problem.paper_left} at {paper}",
+            f"{self.cpu_seconds:.1f}",
+        ]
+
+
+def define_flags(into: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags; not on import, for other programs have flags of the same names."""
+
+    def define(kind: str, *arguments: Any, **kwargs: Any) -> None:
+        getattr(flags, f"DEFINE_{kind}")(*arguments, **kwargs, flag_values=into)
+
+    define("string", "data_dir", None, "Folder with monks-1.train, monks-1.test and the others.")
+    define("multi_enum", "problems", list(PROBLEMS), list(PROBLEMS), "Problems; repeat it.")
+    define("multi_enum", "criteria", list(CRITERIA), list(CRITERIA), "Criteria; repeat it.")
+    define("integer", "seeds", 10, "Random starts of each network.", lower_bound=1)
+    define("bool", "retrain", True, "Make the second table as well.")
+    define("integer", "training_steps", 300, "Steps of Levenberg-Marquardt at most.", lower_bound=1)
+    define("integer", "retraining_steps", 60, "The same after each deletion.", lower_bound=1)
+    define("string", "json", None, "File to write the results to.")
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags, prints the tables."""
+    if len(argv) > 1:
+        raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
+    tf.get_logger().setLevel("ERROR")  # each deletion traces the curvature anew, and it says so
+    reproduce(flags.FLAGS)
+
+
+def reproduce(chosen: flags.FlagValues) -> list[Row]:
+    """Trains, deletes, prints the tables.
+
+    Raises:
+        app.UsageError: the files are not where --data_dir says.
+    """
+    rows: list[Row] = []
+    starts: dict[str, str] = {}
+    if chosen.data_dir is None:
+        raise app.UsageError(
+            "--data_dir is missing; expected the folder with monks-1.train, monks-1.test and those "
+            "of the other problems. Write --data_dir=DIR"
+        )
+    try:
+        data = {name: load(chosen.data_dir, name) for name in chosen.problems}
+    except (FileNotFoundError, ValueError) as error:
+        raise app.UsageError(str(error)) from error
+    for name, robots in progress.track(data.items(), "problems", len(data)):
+        networks = []
+        for seed in range(chosen.seeds):
+            network = Deletion(
+                PROBLEMS[name], robots, seed, chosen.training_steps, chosen.retraining_steps
+            )
+            if network.is_good(network.dense()):
+                networks.append(network)
+        starts[name] = f"{name} {len(networks)} of {chosen.seeds}"
+        for retrain in (False, True) if chosen.retrain else (False,):
+            for criterion in chosen.criteria if networks else ():
+                rows.append(_row(networks, name, criterion, retrain))
+    for retrain in (False, True):
+        cells = [each.cells(PROBLEMS[each.problem]) for each in rows if each.retrained == retrain]
+        if cells or not retrain:
+            print(tables.render(TITLES[retrain], COLUMNS, cells))
+    print(
+        "left: weights, biases counted. median: over the random starts whose network had the\n"
+        f"paper's accuracies when it was trained: {', '.join(starts.values())}.\n"
+        "train/test: of the network with the fewest weights. the paper's OBS: what Hassibi and\n"
+        "Stork report, 1993. CPU s: of deletion, all networks together."
+    )
+    if chosen.json:
+        with files.replacing(chosen.json) as temporary:
+            temporary.write_text(json.dumps(_results(rows, starts), indent=2) + "\n")
+    return rows
+
+
+def _row(networks: list[Deletion], problem: str, criterion: str, retrain: bool) -> Row:
+    start = time.process_time()
+    what = f"{problem}, {criterion}, {'with' if retrain else 'without'} retraining"
+    delete: Callable[[Deletion], Left] = lambda each: (  # noqa: E731
+        each.with_retraining(criterion) if retrain else each.without_retraining(criterion)
+    )
+    left = [delete(each) for each in progress.track(networks, what)]
+    return Row(problem, criterion, retrain, left, time.process_time() - start)
+
+
+def _results(rows: list[Row], starts: dict[str, str]) -> dict[str, Any]:
+    papers = {each.name: dataclasses.asdict(each) for each in PROBLEMS.values()}
+    return {
+        "command": sys.argv,
+        "starts": starts,
+        "problems": papers,
+        "rows": [{**dataclasses.asdict(each), "median": each.median} for each in rows],
+    }
+
+
+def _accuracies(train: float, test: float) -> str:
+    return f"{round(train, 1):g}/{round(test, 1):g}"
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
