@@ -84,7 +84,10 @@ class Calibration:
                 f"only; expected what can be read again. Write {self.who}(list(data)), or make it "
                 "a tf.data.Dataset."
             )
-        if isinstance(self.data, tf.data.Dataset) and self.data.cardinality() == tf.data.INFINITE:
+        if (
+            isinstance(self.data, tf.data.Dataset)
+            and self.data.cardinality() == tf.data.INFINITE_CARDINALITY
+        ):
             raise ValueError(
                 f"The data of {self.who} has no end; expected a finite data set. "
                 f"Write {self.who}(data.take(16))."

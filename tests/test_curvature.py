@@ -256,9 +256,7 @@ def jacobian(model, variables, x, of):
         with tf.GradientTape(persistent=True) as tape:
             outputs = tf.reshape(of(model, sample[None]), [-1])
             each = [outputs[i] for i in range(outputs.shape[0])]
-        rows.append(
-            [flat(tape.gradient(e, variables, unconnected_gradients="zero")) for e in each]
-        )
+        rows.append([flat(tape.gradient(e, variables, unconnected_gradients="zero")) for e in each])
     return np.array(rows)
 
 

@@ -54,9 +54,18 @@ class Recursion:
         """Returns the inverses of `alpha I + sum r r^T / samples`, [blocks, b, b].
 
         With `D = samples * alpha - self.alpha` it is `samples * M (I + D M)^-1`.
+
+        Raises:
+            ValueError: a block is singular, which only an alpha next to zero leaves it.
         """
         moved = np.eye(self.inverse.shape[1]) + (samples * alpha - self.alpha) * self.inverse
-        found: Array = samples * np.linalg.solve(moved, self.inverse)
+        try:
+            found: Array = samples * np.linalg.solve(moved, self.inverse)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                f"The curvature of a block of {len(moved[0])} weights is singular; expected a "
+                'positive one, which damping makes it. Write damping="auto" or damping=0.01.'
+            ) from error
         return (found + found.transpose(0, 2, 1)) / 2
 
 

@@ -53,7 +53,9 @@ def observe(
             rows = taken.get(weight.variable.name)
             if rows is not None and batch is not None:
                 _add(found[id(weight.variable)], rows, batch, hold_out)
-            elif weight not in unread and taken:  # a bias, which only a filter's word makes prunable
+            elif (
+                weight not in unread and taken
+            ):  # a bias, which only a filter's word makes prunable
                 unread.append(weight)
 
     def forward(given: calibration.Batch) -> Any:

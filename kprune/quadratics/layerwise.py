@@ -40,9 +40,9 @@ class Layerwise(quadratic.Quadratic):
 
     def costs(self, weight: weights.Weight) -> Array:
         """Returns what each weight costs when those of its column go one after another."""
-        matrix, alive = _matrices(weight)
         if self.splits[id(weight.variable)].is_diagonal:
             return self.diagonal(weight) * weight.values().astype(np.float64) ** 2 / 2
+        matrix, alive = self._living(weight)
         pattern = weight.pattern
         n_of_m = (pattern.n, pattern.m) if isinstance(pattern, patterns.NM) else None
 
@@ -79,10 +79,10 @@ class Layerwise(quadratic.Quadratic):
 
     def swept(self, weight: weights.Weight, mask: Array | None = None) -> tuple[Array, Array]:
         """Returns SparseGPT's scores and values of a weight, for a mask or for the sparsity."""
-        matrix, alive = _matrices(weight)
         if self.splits[id(weight.variable)].is_diagonal:
             costs = self.diagonal(weight) * weight.values() ** 2
             return costs / max(costs.max(), np.finfo(float).tiny), weight.values()
+        matrix, alive = self._living(weight)
         keep = self.sparsity if mask is None else weight.view.matrix(mask)
 
         def run(hessian: Array, columns: Array) -> tuple[Array, Array, Array]:
@@ -100,6 +100,12 @@ class Layerwise(quadratic.Quadratic):
 
         values = self._solved(weight, solve)
         return weight.view.kernel(scores), values
+
+    def _living(self, weight: weights.Weight) -> tuple[Array, Array]:
+        """Values and mask as matrices, what weighs an input that is always zero put to zero."""
+        matrix, alive = _matrices(weight)
+        dead = self.splits[id(weight.variable)].whole.diagonal() == 0
+        return np.where(dead, 0, matrix), alive
 
     def _choose(self, weight: weights.Weight, prune: Prune) -> None:
         """Notes the damping whose pruned columns err least on held-out samples."""
