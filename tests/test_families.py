@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from kprune import allocations, criteria, patterns, schedules
+from kprune import allocations, criteria, curvature, patterns, refits, schedules
 
 MEMBERS = [
     patterns.Unstructured(),
@@ -24,8 +24,25 @@ MEMBERS = [
     allocations.Fixed({"a": 0.5, "b": 0.1}),
     criteria.Magnitude(),
     criteria.Random(seed=3),
+    criteria.OBD(estimator="exact", batch_size=7),
+    criteria.OBD(estimator=curvature.Hutchinson(probes=5), recomputations=2),
+    criteria.OBS(hessian="block", block_size=8, fisher="empirical_fisher", damping=0.1),
+    criteria.Wanda(per_output=False, sequential=True),
+    criteria.SparseGPT(damping=0.01),
+    curvature.GaussNewton(seed=2),
+    curvature.EmpiricalFisher(),
+    curvature.Hutchinson(probes=3, relative_error=0.5),
+    curvature.Exact(chunk=5),
+    curvature.Backward(levenberg_marquardt=False),
+    refits.LeastSquares(damping=0.5, sequential=True),
 ]
-FAMILIES = {"patterns": patterns, "allocations": allocations, "criteria": criteria}
+FAMILIES = {
+    "patterns": patterns,
+    "allocations": allocations,
+    "criteria": criteria,
+    "curvature": curvature,
+    "refits": refits,
+}
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=repr)
@@ -42,6 +59,7 @@ def test_config_makes_the_same_member(member):
 def test_a_config_stands_for_its_member(member):
     family = {patterns.Pattern: patterns, schedules.Schedule: schedules}
     family |= {allocations.Allocation: allocations, criteria.Criterion: criteria}
+    family |= {curvature.Diagonal: curvature, refits.Refit: refits}
     module = next(each for base, each in family.items() if isinstance(member, base))
     assert module.get(keras.saving.serialize_keras_object(member)) == member
     assert module.get(member) is member

@@ -42,7 +42,7 @@ class SparseGPT(layerwise.Layerwise):
 
     def score(self, weight: weights.Weight, evidence: quadratics.Layerwise) -> scores.Array:
         """Sweeps the weight to the sparsity that is asked of all."""
-        return evidence.swept(weight)[0]
+        return evidence.sweep_scores(weight)
 
     def compensate(
         self,
@@ -51,5 +51,4 @@ class SparseGPT(layerwise.Layerwise):
         evidence: quadratics.Layerwise,
     ) -> Mapping[weights.Weight, Any]:
         """Sweeps the weights along the masks to come."""
-        pairs = zip(members, keep, strict=True)
-        return {weight: evidence.swept(weight, mask)[1] for weight, mask in pairs}
+        return evidence.swept(members, keep)

@@ -77,29 +77,36 @@ class Layerwise(quadratic.Quadratic):
             found[weight] = self._solved(weight, solve)
         return found
 
-    def swept(self, weight: weights.Weight, mask: Array | None = None) -> tuple[Array, Array]:
-        """Returns SparseGPT's scores and values of a weight, for a mask or for the sparsity."""
+    def sweep_scores(self, weight: weights.Weight) -> Array:
+        """Returns SparseGPT's scores of a weight, swept to the sparsity; one is the threshold."""
         if self.splits[id(weight.variable)].is_diagonal:
-            costs = self.diagonal(weight) * weight.values() ** 2
-            return costs / max(costs.max(), np.finfo(float).tiny), weight.values()
+            return self.costs(weight)
         matrix, alive = self._living(weight)
-        keep = self.sparsity if mask is None else weight.view.matrix(mask)
 
         def run(hessian: Array, columns: Array) -> tuple[Array, Array, Array]:
-            follow = keep if isinstance(keep, float) else keep[:, columns]
-            living, pattern = alive[:, columns], weight.pattern
-            upper = sweep.factor(hessian)
-            return sweep.run(upper, matrix[:, columns], follow, living, pattern)
+            here, upper = alive[:, columns], sweep.factor(hessian)
+            return sweep.run(upper, matrix[:, columns], self.sparsity, here, weight.pattern)
 
         self._choose(weight, lambda hessian, columns: run(hessian, columns)[2])
-        scores = np.empty(matrix.shape)
+        return self._solved(weight, lambda hessian, columns: run(hessian, columns)[0])
 
-        def solve(hessian: Array, columns: Array) -> Array:
-            scores[:, columns], _, values = run(hessian, columns)
-            return values
+    def swept(
+        self, members: Sequence[weights.Weight], keep: Sequence[Array]
+    ) -> dict[weights.Weight, Array]:
+        """Returns the values of the survivors as SparseGPT's sweep moves them."""
+        found = {}
+        for weight, mask in zip(members, keep, strict=True):
+            if self.splits[id(weight.variable)].is_diagonal or mask.all():
+                continue
+            matrix, survivors = _matrices(weight)[0], weight.view.matrix(mask)
 
-        values = self._solved(weight, solve)
-        return weight.view.kernel(scores), values
+            def solve(hessian: Array, columns: Array) -> Array:
+                upper = sweep.factor(hessian)
+                return sweep.run(upper, matrix[:, columns], survivors[:, columns])[2]  # noqa: B023
+
+            self._choose(weight, solve)
+            found[weight] = self._solved(weight, solve)
+        return found
 
     def _living(self, weight: weights.Weight) -> tuple[Array, Array]:
         """Values and mask as matrices, what weighs an input that is always zero put to zero."""
