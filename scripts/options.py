@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import checks
 import images
 import lenet
 from absl import flags
@@ -41,24 +42,6 @@ class _StepParser(flags.ArgumentParser):
 
 def _step(name: str, default: int | float | None, help: str) -> None:
     flags.DEFINE(_StepParser(), name, default, help, serializer=flags.ArgumentSerializer())
-
-
-def _known(name: str, get: Callable[[Any], Any]) -> None:
-    """Lets kprune say whether a flag names something, and what would."""
-
-    def check(value: Any) -> bool:
-        try:
-            get(value)
-        except (TypeError, ValueError) as error:
-            raise flags.ValidationError(str(error)) from error
-        return True
-
-    flags.register_validator(name, check)
-
-
-def _sparsity(name: str, default: float, help: str) -> None:
-    flags.DEFINE_float(name, default, help)
-    _known(name, lambda value: kprune.schedules.Constant(value))
 
 
 def _recipe(name: str, define: Callable[..., Any], least: float, help: str) -> None:
@@ -137,8 +120,8 @@ flags.DEFINE_enum(
     ["iterative", "polynomial_decay", "constant"],
     "How the sparsity rises: in equal steps, steeply at first, or all at once.",
 )
-_sparsity("initial_sparsity", 0.5, "Fraction of zeros at --begin_step.")
-_sparsity("final_sparsity", 0.9, "Fraction of zeros at the end, met exactly.")
+checks.sparsity("initial_sparsity", 0.5, "Fraction of zeros at --begin_step.")
+checks.sparsity("final_sparsity", 0.9, "Fraction of zeros at the end, met exactly.")
 flags.DEFINE_integer(
     "steps", 9, "How often the sparsity rises from initial to final, if iterative.", lower_bound=1
 )
@@ -164,7 +147,7 @@ flags.DEFINE_string(
     "unstructured",
     f"What is cut as one piece: {', '.join(kprune.patterns.MEMBERS)}, or any N:M.",
 )
-_known("pattern", kprune.patterns.get)
+checks.known("pattern", kprune.patterns.get)
 flags.DEFINE_enum("classes", "layer", ["layer", "weight", "kind"], "What makes a class of weights.")
 flags.DEFINE_multi_string(
     "include", None, "Regex of the paths of weights to prune; default: all; repeat it for several"

@@ -1,4 +1,4 @@
-"""Deletes the weights of the networks for the MONK's problems, as Optimal Brain Surgeon did in 1993.
+"""Deletes the weights of networks for the MONK's problems, as Optimal Brain Surgeon in 1993.
 
     python scripts/reproduce_monks.py --data_dir=DIR
 

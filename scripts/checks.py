@@ -1,0 +1,32 @@
+"""Flags whose values kprune itself judges: it knows what exists, and what to write instead."""
+
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+import kprune
+
+
+def known(name: str, get: Callable[[Any], Any]) -> None:
+    """Lets kprune say whether a flag names something, and what would.
+
+    Args:
+        name: of a flag that is defined.
+        get: raises `TypeError` or `ValueError`, with what to write, where the value is wrong.
+    """
+
+    def check(value: Any) -> bool:
+        try:
+            get(value)
+        except (TypeError, ValueError) as error:
+            raise flags.ValidationError(str(error)) from error
+        return True
+
+    flags.register_validator(name, check)
+
+
+def sparsity(name: str, default: float, help: str) -> None:
+    """Defines a flag of a sparsity in [0, 1)."""
+    flags.DEFINE_float(name, default, help)
+    known(name, lambda value: kprune.schedules.Constant(value))
