@@ -3,10 +3,11 @@
     pip install torch
     python benchmarks/layer_solve.py --json=layer_solve.json
 
-For layers of 512 to 4096 inputs: the Gram matrix of the inputs, SparseGPT, ExactOBS and masked least
-squares, in turns in one process. The peer is a plain transcription (`transcriptions.py`) in float32;
-ours sums and factorises in float64. The squared error of the layer is printed beside the time,
-relative to that of ours; a last line is ExactOBS of a whole layer of 1024 x 1024 by ours alone.
+For layers of 512 to 4096 inputs: the Gram matrix of the inputs, SparseGPT, ExactOBS and masked
+least squares, in turns in one process. The peer is a plain transcription (`transcriptions.py`) in
+float32; ours sums and factorises in float64. The squared error of the layer is printed beside the
+time, relative to that of ours; a last line is ExactOBS of a whole layer of 1024 x 1024 by ours
+alone.
 """
 
 import time

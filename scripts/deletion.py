@@ -15,7 +15,7 @@ Array = np.ndarray[Any, Any]
 Weights = list[kprune.weights.Weight]
 
 CRITERIA = ("OBS", "OBD", "magnitude")
-DAMPING = 1e-3  # of OBS. 1e-2 does better without retraining, 1e-4 as well with it
+DAMPING = 1e-3  # of OBS; 1e-2 leaves fewer weights without retraining, and more with it
 RETRAINED_DECAY = 1 / 3  # of the decay in training: few weights have to be larger to do the same
 
 
@@ -36,6 +36,8 @@ class Left:
 
 class Deletion:
     """A trained network, from which weights are deleted by one criterion or another.
+
+    Each deletion begins with the network as it was trained.
 
     Args:
         problem: whose accuracies in the paper have to be kept.
@@ -70,6 +72,10 @@ class Deletion:
         problem = self.problem
         trained, tested = round(left.train, 1), round(left.test, 1)
         return trained >= problem.paper_train and tested >= problem.paper_test
+
+    def delete(self, name: str, retrain: bool) -> Left:
+        """Deletes weights by a criterion from the network as it was trained."""
+        return self.with_retraining(name) if retrain else self.without_retraining(name)
 
     def without_retraining(self, name: str) -> Left:
         """Deletes weights with `kprune.prune`, each time one more, up to the first one too many."""
