@@ -3,11 +3,12 @@
     python benchmarks/one_shot_resnet20.py --data_dir=DIR --json=one_shot_resnet20.json
 
 Every method prunes the same trained network, all convolutions and the dense layer, to each sparsity
-at once. The statistics of batch normalisation are then estimated anew on the calibration images,
-and the network classifies the 10,000 test images. The images are CIFAR-10 (JPEG q75): they went
-through JPEG at quality 75, which costs accuracy, and the published network is fine-tuned on such
-images first, once, into `--cache`. Calibration images come from the training set, as many of each
-class, without augmentation.
+at once. The statistics of batch normalisation are then estimated anew, and the network classifies
+the 10,000 test images. The images are CIFAR-10 (JPEG q75): they went through JPEG at quality 75,
+which costs accuracy, and the published network is fine-tuned on such images first, once, into
+`--cache`. Calibration images come from the training set, as many of each class. The criteria see
+them as they are; batch normalisation sees them flipped and shifted as in training, for that is what
+its statistics were made of.
 """
 
 import json
@@ -21,6 +22,7 @@ import keras
 import measuring
 import numpy as np
 import resnet20
+import tensorflow as tf
 from absl import app, flags
 
 import kprune
@@ -31,20 +33,22 @@ Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 TEST_BATCH = 1000  # images classified at a time
+STATISTICS_BATCH = 128  # images of which batch normalisation takes statistics together
 STEPS = 16  # parts of a cut by a model of the loss, which is good nearby alone
 
 
-def methods(x: Array | None, y: Array | None, seed: int) -> dict[str, dict[str, Any]]:
+def methods(x: Array, y: Array, few: int, seed: int) -> dict[str, dict[str, Any]]:
     """Returns the arguments of `kprune.prune` for each method.
 
     Args:
         x: calibration images, normalised [n, 32, 32, 3].
         y: their labels [n].
+        few: how many of them a model of the loss is made of.
         seed: of what is random.
     """
     criteria, least_squares = kprune.criteria, kprune.refits.LeastSquares
     blind, uniform = {"allocation": "class_blind"}, {"allocation": "class_uniform"}
-    loss = {"recomputations": STEPS}
+    own_loss = {"data": (x[:few], y[:few]), "recomputations": STEPS}
     return {
         "random": {"criterion": criteria.Random(seed), **blind},
         "magnitude": {"criterion": "magnitude", **blind},
@@ -71,17 +75,19 @@ def methods(x: Array | None, y: Array | None, seed: int) -> dict[str, dict[str, 
             **uniform,
         },
         "OBS layerwise": {"criterion": criteria.OBS(x), **blind},
-        "OBS block": {"criterion": criteria.OBS((x, y), "block", **loss), **blind},
-        "OBS full": {"criterion": criteria.OBS((x, y), "full", **loss), **blind},
+        "OBS block": {"criterion": criteria.OBS(hessian="block", **own_loss), **blind},
+        "OBS full": {"criterion": criteria.OBS(hessian="full", **own_loss), **blind},
     }
 
 
-NAMES = list(methods(None, None, 0))
+NAMES = list(methods(np.empty(0), np.empty(0), 0, 0))
+OF_FEW = "OBS block", "OBS full"
 
 flags.DEFINE_string("data_dir", None, "where the checkpoint and the images are", required=True)
 flags.DEFINE_string("cache", "savedmodels/resnet20", "directory for the fine-tuned model")
 flags.DEFINE_integer("epochs", 3, "of fine-tuning; 0 is as published", lower_bound=0)
 flags.DEFINE_integer("samples", 1024, "calibration images", lower_bound=10)
+flags.DEFINE_integer("few", 256, f"of them for {' and '.join(OF_FEW)}", lower_bound=10)
 flags.DEFINE_list("sparsities", ["0.5", "0.7", "0.8", "0.9"], "fractions of zeros")
 flags.DEFINE_list("methods", NAMES, f"some of: {', '.join(NAMES)}")
 flags.DEFINE_list("seeds", ["0"], "of the calibration images and of random scores")
@@ -100,7 +106,7 @@ def calibration(train: resnet20.Labelled, samples: int, seed: int) -> resnet20.L
         seed: of the draw.
 
     Returns:
-        Normalised images and their labels.
+        Some of the images and their labels.
     """
     generator = np.random.default_rng(seed)
     x, y = train
@@ -111,24 +117,46 @@ def calibration(train: resnet20.Labelled, samples: int, seed: int) -> resnet20.L
     order = generator.permutation(len(y))
     chosen = order[np.argsort(ranks[order], kind="stable")][:samples]
     chosen = generator.permutation(chosen)
-    return resnet20.normalised(x[chosen]), y[chosen]
+    return x[chosen], y[chosen]
+
+
+def shifted(x: Array, seed: int) -> list[Array]:
+    """Returns the images as the network is trained with, in batches.
+
+    Dense, the network loses 4 points with the statistics of images that are not augmented.
+
+    Args:
+        x: uint8 images.
+        seed: of the flips and shifts.
+    """
+    keras.utils.set_random_seed(seed)
+    data = tf.data.Dataset.from_tensor_slices(x).map(resnet20.augmented).batch(STATISTICS_BATCH)
+    return list(data.as_numpy_iterator())
 
 
 def measure(
     load: Callable[[], keras.Model],
     arguments: dict[str, Any],
     sparsity: float,
-    x: Array,
+    statistics_of: list[Array],
     test: resnet20.Labelled,
 ) -> Row:
-    """Prunes once, and returns the seconds it took and the accuracies, in percent."""
+    """Prunes once, and returns the seconds it took and the accuracies, in percent.
+
+    Args:
+        load: makes the dense model.
+        arguments: of `kprune.prune`.
+        sparsity: fraction of zeros.
+        statistics_of: batches of images for batch normalisation.
+        test: normalised images and labels.
+    """
     keras.utils.clear_session()
     model = kprune.wrap(load())
     start = time.perf_counter()
     report = kprune.prune(model, sparsity, **arguments)
     seconds = time.perf_counter() - start
     before = accuracy(model, test)
-    kprune.recalibrate_batch_norm(model, x)
+    kprune.recalibrate_batch_norm(model, statistics_of)
     return {
         "zeros": report.sparsity,
         "before": before,
@@ -163,7 +191,8 @@ def table(rows: list[Row], dense: float, sparsities: list[float]) -> str:
     footer = (
         f"{FLAGS.samples} calibration images; batch normalisation re-estimated; no retraining\n"
         "uniform, erk: the allocation; all others class-blind, but Wanda and SparseGPT uniform\n"
-        f"LS: least squares; block, full: in {STEPS} parts; s: seconds to prune, median\n"
+        f"LS: least squares; block, full: {FLAGS.few} images, in {STEPS} parts\n"
+        f"s: seconds to prune, median over sparsities\n"
         f"{len(FLAGS.seeds)} seeds: mean (standard deviation)"
     )
     return tables.render(title, ["method", *(f"{s:.0%}" for s in sparsities), "s"], lines, footer)
@@ -188,20 +217,22 @@ def main(_: list[str]) -> None:
     known: list[Row] = json.loads(file.read_text())["rows"] if file and file.exists() else []
     rows, sparsities = [], [float(each) for each in FLAGS.sparsities]
     for seed in map(int, FLAGS.seeds):
-        x, y = calibration(images["train"], FLAGS.samples, seed)
+        raw, y = calibration(images["train"], FLAGS.samples, seed)
+        x, batches = resnet20.normalised(raw), shifted(raw, seed)
         for name in FLAGS.methods:
+            arguments = methods(x, y, FLAGS.few, seed)[name]
             for sparsity in sparsities:
                 key = {
                     "method": name,
                     "sparsity": sparsity,
                     "seed": seed,
-                    "samples": FLAGS.samples,
+                    "samples": FLAGS.few if name in OF_FEW else FLAGS.samples,
                     "epochs": FLAGS.epochs,
                 }
                 row = next((each for each in known if key.items() <= each.items()), None)
                 if row is None:
                     row = {**key, "dense": dense}
-                    row |= measure(load, methods(x, y, seed)[name], sparsity, x, test)
+                    row |= measure(load, arguments, sparsity, batches, test)
                     known.append(row)
                     measuring.save(FLAGS.json, {"rows": known})
                 rows.append(row)

@@ -210,6 +210,16 @@ def normalised(x: Any) -> Any:
     return (x.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(DEVIATION)
 
 
+def augmented(x: Any) -> Any:
+    """Returns a normalised image as the network is trained with: flipped or not, and shifted.
+
+    Args:
+        x: a uint8 image [32, 32, 3], cropped again after a padding of 4 black pixels.
+    """
+    x = tf.image.random_flip_left_right(tf.pad(x, ((4, 4), (4, 4), (0, 0))))
+    return normalised(tf.image.random_crop(x, (32, 32, 3)))
+
+
 def fine_tune(model: keras.Model, train: Labelled, epochs: int, seed: int = 0) -> keras.Model:
     """Trains on: SGD with a cosine from 0.02 to nothing, flips, crops of images padded by 4 pixels.
 
@@ -220,14 +230,10 @@ def fine_tune(model: keras.Model, train: Labelled, epochs: int, seed: int = 0) -
         seed: of the order of the images, the flips and the crops.
     """
     steps = -(-len(train[1]) // BATCH)
-
-    def augmented(x: Any, y: Any) -> Any:
-        x = tf.image.random_flip_left_right(tf.pad(x, ((4, 4), (4, 4), (0, 0))))
-        return normalised(tf.image.random_crop(x, (32, 32, 3))), y
-
     if epochs:
         keras.utils.set_random_seed(seed)
-        data = tf.data.Dataset.from_tensor_slices(train).shuffle(len(train[1])).map(augmented)
+        data = tf.data.Dataset.from_tensor_slices(train).shuffle(len(train[1]))
+        data = data.map(lambda x, y: (augmented(x), y))
         model.optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(RATE, epochs * steps)
         model.fit(data.batch(BATCH).prefetch(2), epochs=epochs, shuffle=False, verbose=2)
     return model

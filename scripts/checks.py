@@ -7,6 +7,8 @@ from absl import flags
 
 import kprune
 
+flags.disclaim_key_flags()  # what is defined here belongs to whoever asks for it
+
 
 def known(name: str, get: Callable[[Any], Any]) -> None:
     """Lets kprune say whether a flag names something, and what would.
