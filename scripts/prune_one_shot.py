@@ -1,8 +1,7 @@
 """Prunes a trained model at once, with no training, and tells what that cost.
 
     python scripts/prune_one_shot.py
-    python scripts/prune_one_shot.py --model=model.keras --calibration=calibration.npz \
-        --criterion=obs --sparsity=0.8
+    python scripts/prune_one_shot.py --model=model.keras --calibration=calibration.npz
 
 Takes any `.keras` file with some calibration data, or trains a LeNet on handwritten digits first;
 prunes it by any criterion, refits the survivors where asked, re-estimates batch normalisation,
