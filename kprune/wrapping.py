@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import keras
 
-from kprune import patterns, weights, wrappers
+from kprune import curvature, patterns, weights, wrappers
 
 L = TypeVar("L", bound=keras.layers.Layer)
 
@@ -144,6 +144,7 @@ def _take_off(model: keras.layers.Layer) -> None:
 
 def _forget_traces(model: Any) -> None:
     """Drops a model's compiled functions: they were traced with other constraints."""
+    wrappers.forget(model, curvature.objective.TRACES)
     for name in ("train_function", "test_function", "predict_function"):
         if getattr(model, name, None) is not None:
             setattr(model, name, None)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import kprune
 from kprune import calibration, curvature
-from kprune.curvature import inverse
+from kprune.curvature import inverse, objective
 
 layers = keras.layers
 ESTIMATORS = ["gauss_newton", "empirical_fisher", "hutchinson", "exact", "backward"]
@@ -422,3 +423,29 @@ def test_a_root_is_a_root(factors):
     matrix = root.matrix(samples=7)
     assert len(matrix) <= max(4, factors if factors <= 4 else 4)
     np.testing.assert_allclose(matrix.T @ matrix, r.T @ r / 7, atol=1e-12)
+
+
+def test_traces_are_kept_and_let_go():
+    """A second look compiles nothing; another loss, other weights or new masks do."""
+    x, _ = points()
+    y = np.arange(12) % 3
+    loss, data = made(softmax_network(), x, y, loss="sparse_categorical_crossentropy")
+    model = loss.model
+    first = curvature.GaussNewton().diagonal(loss, data)
+    (kept,) = vars(model)[objective.TRACES].functions.values()
+    again = curvature.Objective(model, model.trainable_variables, "test")
+    model.set_weights([2 * each for each in model.get_weights()])
+    second = curvature.GaussNewton().diagonal(again, data)
+    assert [*vars(model)[objective.TRACES].functions.values()] == [kept]
+    assert kept.experimental_get_tracing_count() == 1
+    assert not np.allclose(flat(first), flat(second))  # of the weights as they are now
+    curvature.GaussNewton().diagonal(
+        curvature.Objective(model, [model.layers[0].kernel], "t"), data
+    )
+    assert len(vars(model)[objective.TRACES].functions) == 2
+    model.compile("sgd", "mse")
+    loss, data = made(model, x, np.eye(3)[y])
+    curvature.GaussNewton().diagonal(loss, data)
+    assert [*vars(model)[objective.TRACES].functions.values()] != [kept]
+    kprune.wrap(model)
+    assert objective.TRACES not in vars(model)

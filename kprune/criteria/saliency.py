@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kprune import curvature, registration, scores, weights
 from kprune.criteria import criterion
@@ -43,7 +42,7 @@ class Saliency(criterion.Calibrated):
         """Averages the gradient of the loss over the data."""
         data = self.calibration(model, labelled=True)
         loss = curvature.Objective(model, [each.variable for each in members], "Saliency")
-        gradient = tf.function(loss.gradient, reduce_retracing=True)
+        gradient = loss.traced("gradient", loss.gradient)
         return dict(zip(members, loss.average(data, gradient, "gradients"), strict=True))
 
     def score(

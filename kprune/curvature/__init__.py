@@ -3,7 +3,7 @@
 from typing import Any
 
 from kprune import registration
-from kprune.curvature import inputs, inverse
+from kprune.curvature import inputs, inverse, objective
 from kprune.curvature.backward import Backward
 from kprune.curvature.diagonals import (
     Diagonal,
@@ -35,6 +35,7 @@ __all__ = [
     "in_order",
     "inputs",
     "inverse",
+    "objective",
     "observe",
 ]
 

@@ -76,11 +76,10 @@ class Backward(diagonals.Diagonal):
         """Runs the pass over each batch."""
         chain = _chain(loss.model)
 
-        @tf.function(reduce_retracing=True)
         def of_batch(x: Any, y: Any, sample_weight: Any) -> list[Any]:
             return self._backward(loss, chain, x, y, sample_weight)
 
-        return loss.average(data, of_batch, "backward diagonal")
+        return loss.average(data, loss.traced(self, of_batch), "backward diagonal")
 
     def _backward(
         self, loss: objective.Objective, chain: list[Any], x: Any, y: Any, sample_weight: Any

@@ -9,7 +9,7 @@ network has learned its data, as the gradients do.
 Samples are computed one after another inside one compiled loop, so the memory is that of one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import keras
@@ -62,7 +62,6 @@ class Factors:
         `sum r r^T / n`, n the number of samples.
         """
 
-        @tf.function(reduce_retracing=True)
         def stacked(x: Any, y: Any, sample_weight: Any) -> Any:
             def one(sample: Any) -> Any:
                 found = self._of_sample(*sample)
@@ -71,13 +70,13 @@ class Factors:
             kind = self.loss.variables[0].dtype
             return tf.map_fn(one, _samples(x, y, sample_weight), fn_output_signature=kind)
 
-        for batch, rows in self.loss.over(data, stacked, "factors of the curvature"):
+        traced = self._traced("rows", stacked)
+        for batch, rows in self.loss.over(data, traced, "factors of the curvature"):
             yield batch, np.asarray(rows)
 
     def squares(self, data: calibration.Calibration) -> list[Array]:
         """Returns the diagonal of the curvature: the mean of the squared factors, as float64."""
 
-        @tf.function(reduce_retracing=True)
         def summed(x: Any, y: Any, sample_weight: Any) -> Any:
             def add(totals: Any, sample: Any) -> Any:
                 found = self._of_sample(*sample)
@@ -89,10 +88,15 @@ class Factors:
             zeros = [tf.zeros(each.shape, tf.float64) for each in self.loss.variables]
             return tf.foldl(add, _samples(x, y, sample_weight), zeros)
 
+        traced = self._traced("squares", summed)
+
         def mean(*batch: Any) -> list[Any]:
-            return [each / len(keras.tree.flatten(batch[0])[0]) for each in summed(*batch)]
+            return [each / len(keras.tree.flatten(batch[0])[0]) for each in traced(*batch)]
 
         return self.loss.average(data, mean, "diagonal of the curvature")
+
+    def _traced(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.loss.traced((what, self.kind, self.exact, self.draws, self.seed), function)
 
     def _of_sample(self, index: Any, x: Any, y: Any, sample_weight: Any = None) -> list[Any]:
         """The factors of one sample: for each weight a tensor [factors, *shape]."""

@@ -1,7 +1,7 @@
 """A model's own compiled loss as a function of some of its weights."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import keras
@@ -12,6 +12,15 @@ from kprune import calibration
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
+
+TRACES = "kprune_traces"
+
+
+class _Traces:
+    """Compiled functions of a model, and the loss that they were compiled with."""
+
+    def __init__(self, loss: Any) -> None:
+        self.loss, self.functions = loss, dict[Any, Callable[..., Any]]()
 
 
 class Objective:
@@ -41,7 +50,26 @@ class Objective:
             )
         self.model, self.who = model, who
         self.variables = [each.value for each in variables]
-        self._compiled = tf.function(self.value, reduce_retracing=True)
+
+    def traced(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a function compiled, or what was compiled for the same key, loss and weights.
+
+        A cut in several parts looks at the same curvature again and again, and to trace it takes
+        longer than to compute it. Traces hang on the model until it is wrapped, stripped or
+        compiled anew.
+
+        Args:
+            key: tells functions of the same loss and weights apart.
+            function: of `(x, y, sample_weight)` and more tensors.
+        """
+        held = vars(self.model).get(TRACES)
+        if held is None or held.loss is not self.model._compile_loss:
+            held = _Traces(self.model._compile_loss)
+            object.__setattr__(self.model, TRACES, held)
+        whole = key, tuple(id(each) for each in self.variables)
+        if whole not in held.functions:
+            held.functions[whole] = tf.function(function, reduce_retracing=True)
+        return held.functions[whole]
 
     def value(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """Returns the loss of a batch: a scalar tensor."""
@@ -87,7 +115,8 @@ class Objective:
 
     def mean(self, data: calibration.Calibration) -> float:
         """Returns the loss over all data, each batch in proportion to its samples."""
-        return float(self.average(data, lambda *batch: [self._compiled(*batch)], "loss")[0])
+        value = self.traced("value", self.value)
+        return float(self.average(data, lambda *batch: [value(*batch)], "loss")[0])
 
     def average(
         self, data: calibration.Calibration, function: Callable[..., Any], what: str
