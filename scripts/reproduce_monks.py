@@ -103,7 +103,7 @@ def main(argv: list[str]) -> None:
     """Reads the flags, prints the tables."""
     if len(argv) > 1:
         raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
-    tf.get_logger().setLevel("ERROR")  # each deletion traces the curvature anew, and it says so
+    tf.get_logger().setLevel("ERROR")  # it takes each new model for a needless retracing
     reproduce(flags.FLAGS)
 
 
