@@ -48,7 +48,7 @@ def methods(x: Array, y: Array, few: int, seed: int) -> dict[str, dict[str, Any]
     """
     criteria, least_squares = kprune.criteria, kprune.refits.LeastSquares
     blind, uniform = {"allocation": "class_blind"}, {"allocation": "class_uniform"}
-    own_loss = {"data": (x[:few], y[:few]), "recomputations": STEPS}
+    own_loss: dict[str, Any] = {"data": (x[:few], y[:few]), "recomputations": STEPS}
     return {
         "random": {"criterion": criteria.Random(seed), **blind},
         "magnitude": {"criterion": "magnitude", **blind},
@@ -192,9 +192,10 @@ def table(rows: list[Row], dense: float, sparsities: list[float]) -> str:
         f"{FLAGS.samples} calibration images; batch normalisation re-estimated; no retraining\n"
         "uniform, erk: the allocation; all others class-blind, but Wanda and SparseGPT uniform\n"
         f"LS: least squares; block, full: {FLAGS.few} images, in {STEPS} parts\n"
-        f"s: seconds to prune, median over sparsities\n"
-        f"{len(FLAGS.seeds)} seeds: mean (standard deviation)"
+        "s: seconds to prune, median over sparsities"
     )
+    if len(FLAGS.seeds) > 1:
+        footer += f"\n{len(FLAGS.seeds)} seeds: mean (standard deviation)"
     return tables.render(title, ["method", *(f"{s:.0%}" for s in sparsities), "s"], lines, footer)
 
 

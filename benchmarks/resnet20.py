@@ -207,7 +207,8 @@ def normalised(x: Any) -> Any:
     """Returns images as the network takes them: float32 from uint8, [..., 3]."""
     if isinstance(x, tf.Tensor):
         return (tf.cast(x, tf.float32) / 255 - MEAN) / DEVIATION
-    return (x.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(DEVIATION)
+    mean, deviation = np.array(MEAN, np.float32), np.array(DEVIATION, np.float32)
+    return (x.astype(np.float32) / 255 - mean) / deviation
 
 
 def augmented(x: Any) -> Any:

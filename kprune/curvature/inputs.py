@@ -66,36 +66,34 @@ def einsum_dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
 
 def convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """Patches of the window: `y = patch(x) W` at each place, groups of channels by themselves."""
-    patches = _patches(layer, x)  # [samples, positions, window, channel]
+    patches = _patches(layer, x)
     *places, window, channels = patches.shape
-    patches = tf.reshape(patches, (*places, window, layer.groups, channels // layer.groups))
-    values = tf.reshape(tf.einsum("npwgc->npgwc", patches), (*places, layer.groups, -1))
-    return {
-        "kernel": Rows(values, np.repeat(np.arange(layer.groups), layer.filters // layer.groups))
-    }
+    patches = patches.reshape(*places, window, layer.groups, channels // layer.groups)
+    values = np.swapaxes(patches, 2, 3).reshape(*places, layer.groups, -1)
+    each = layer.filters // layer.groups
+    return {"kernel": Rows(values, np.repeat(np.arange(layer.groups), each))}
 
 
 def depthwise_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """Patches of the window, each channel a group."""
-    values = tf.einsum("npwc->npcw", _patches(layer, x))
-    group = np.repeat(np.arange(values.shape[2]), layer.depth_multiplier)
-    return {"kernel": Rows(values, group)}
+    values = np.swapaxes(_patches(layer, x), 2, 3)
+    return {"kernel": Rows(values, np.repeat(np.arange(values.shape[2]), layer.depth_multiplier))}
 
 
 def separable_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """A depthwise convolution, and what it gives to the pointwise one."""
     first = depthwise_convolution(layer, x, call)["kernel"]
-    kernel = tf.cast(layer.depthwise_kernel, x.dtype)  # [*window, channel, multiplier]
-    kernel = tf.reshape(kernel, (-1, *kernel.shape[-2:]))
-    between = tf.einsum("npcw,wcm->npcm", first.values, kernel)
-    pointwise = _flat(tf.reshape(between, (*between.shape[:2], -1)), -1)
-    return {"depthwise_kernel": first, "pointwise_kernel": Rows(pointwise[:, :, None])}
+    kernel = np.asarray(layer.depthwise_kernel)  # [*window, channel, multiplier]
+    kernel = kernel.reshape(-1, *kernel.shape[-2:])
+    between = np.einsum("npcw,wcm->npcm", first.values, kernel)
+    pointwise = between.reshape(*between.shape[:2], 1, -1)
+    return {"depthwise_kernel": first, "pointwise_kernel": Rows(pointwise)}
 
 
 def transposed_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """For each place of the output, the inputs that reach it through each part of the window."""
-    patches = _patches(layer, x)  # [samples, positions, window, channel]
-    return {"kernel": Rows(tf.reshape(patches, (*patches.shape[:2], 1, -1)))}
+    patches = _transposed_patches(layer, x)
+    return {"kernel": Rows(patches.reshape(*patches.shape[:2], 1, -1))}
 
 
 def embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
@@ -174,35 +172,53 @@ def _letters(equation: str, rank: int) -> tuple[str, str, str]:
     return given, kernel, result
 
 
-def _patches(layer: Any, x: Any) -> Any:
-    """What the window of a convolution sees: [samples, positions, window, channel].
-
-    The layer's own operation is run on each channel by itself with one output for each place of the
-    window, its kernel one there and zero elsewhere: strides, padding, dilation and transposition
-    are whatever they are.
-    """
-    if layer.data_format == "channels_first":
-        x = tf.experimental.numpy.moveaxis(x, 1, -1)
-    if layer.padding == "causal":
-        left = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
-        x = tf.pad(x, [[0, 0], [left, 0], [0, 0]])
+def _patches(layer: Any, x: Any) -> Array:
+    """What the window of a convolution sees: [samples, positions, window, channel]."""
+    x = _channels_last(layer, x)
     samples, *space, channels = x.shape
-    folded = tf.reshape(tf.experimental.numpy.moveaxis(x, -1, 1), (samples * channels, *space, 1))
+    reach = [(k - 1) * d + 1 for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True)]
+    before, after = [0] * len(space), [0] * len(space)
+    if layer.padding == "causal":
+        before = [reach[0] - 1]
+    elif layer.padding == "same":
+        for axis, (size, stride) in enumerate(zip(space, layer.strides, strict=True)):
+            total = max((math.ceil(size / stride) - 1) * stride + reach[axis] - size, 0)
+            before[axis], after[axis] = total // 2, total - total // 2
+    x = np.pad(x, [(0, 0), *zip(before, after, strict=True), (0, 0)])
+    axes = tuple(range(1, 1 + len(space)))
+    seen = np.lib.stride_tricks.sliding_window_view(x, reach, axes)  # [n, *place, channel, *reach]
+    every = [slice(None, None, stride) for stride in layer.strides]
+    within = [slice(None, None, rate) for rate in layer.dilation_rate]
+    seen = np.moveaxis(seen[(slice(None), *every, slice(None), *within)], 1 + len(space), -1)
+    return seen.reshape(samples, -1, math.prod(layer.kernel_size), channels)
+
+
+def _transposed_patches(layer: Any, x: Any) -> Array:
+    """What reaches each place of a transposed convolution: [samples, positions, window, channel].
+
+    The layer's own operation is run on each channel by itself with one output for each part of the
+    window, its kernel one there and zero elsewhere: padding is whatever it is.
+    """
+    x = _channels_last(layer, x)
+    samples, *space, channels = x.shape
+    folded = np.moveaxis(x, -1, 1).reshape(samples * channels, *space, 1)
     size = math.prod(layer.kernel_size)
-    ones = tf.reshape(tf.eye(size, dtype=x.dtype), (*layer.kernel_size, 1, size))
-    padding = "valid" if layer.padding == "causal" else layer.padding
-    given = {
-        "strides": list(layer.strides),
-        "padding": padding,
-        "dilation_rate": layer.dilation_rate,
-        "data_format": "channels_last",
-    }
-    if hasattr(layer, "output_padding"):  # transposed: [*window, output, input]
-        ones = tf.reshape(ones, (*layer.kernel_size, size, 1))
-        found = ops.conv_transpose(folded, ones, output_padding=layer.output_padding, **given)
-    else:
-        found = ops.conv(folded, ones, **given)
-    return tf.einsum("ncpw->npwc", tf.reshape(found, (samples, channels, -1, size)))
+    found = ops.conv_transpose(
+        folded,
+        np.eye(size, dtype=x.dtype).reshape(*layer.kernel_size, size, 1),
+        list(layer.strides),
+        layer.padding,
+        layer.output_padding,
+        "channels_last",
+        layer.dilation_rate,
+    )
+    return np.asarray(found).reshape(samples, channels, -1, size).transpose(0, 2, 3, 1)
+
+
+def _channels_last(layer: Any, x: Any) -> Array:
+    x = np.asarray(x)
+    x = x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
+    return np.moveaxis(x, 1, -1) if layer.data_format == "channels_first" else x
 
 
 def _outputs(layer: Any, x: Any, states: Any, mask: Any) -> Any:
