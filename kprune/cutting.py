@@ -41,37 +41,46 @@ def cut(
     if len(groups) == 1 and refit is not None:
         groups = refit.groups(model, members)
     if len(groups) == 1:
-        _cut(model, members, cuts, sparsity, criterion, refit)
+        _cut(model, members, cuts, criteria.Stage(sparsity), criterion, refit)
         wrappers.count_cut(model)
         return
     homes = {id(weight): place for place, group in enumerate(groups) for weight in group}
     if any(len({homes[id(weight)] for weight in each.members}) > 1 for each in cuts):
-        evidence = criterion.observe(model, members, sparsity)
+        evidence = criterion.observe(model, members, criteria.Stage(sparsity))
         keep = _select(members, cuts, criterion, evidence)
         del evidence
         cuts = _open(
             allocations.Cut([weight], weight.size - int(np.count_nonzero(keep[place])))
             for place, weight in enumerate(members)
         )
-    with undone_on_error(members):
+    before: dict[weights.Weight, Array] = {}
+    with undone_on_error(members) as held:
         for place, group in enumerate(groups):
             here = [each for each in cuts if homes[id(each.members[0])] == place]
             if here:
-                size = sum(weight.size for weight in group)
-                wanted = sum(each.count for each in here) / size
-                _cut(model, group, here, wanted, criterion, refit)
+                wanted = sum(each.count for each in here) / sum(weight.size for weight in group)
+                stage = criteria.Stage(wanted, before)
+                _cut(model, group, here, stage, criterion, refit)
+                before |= {weight: held[weight] for weight in group}
     wrappers.count_cut(model)
 
 
 @contextlib.contextmanager
-def undone_on_error(members: Sequence[weights.Weight]) -> Iterator[None]:
-    """Puts masks and values back as they were where a block that writes several times fails."""
-    held = [(each, each.alive().copy(), each.values().copy()) for each in members]
+def undone_on_error(
+    members: Sequence[weights.Weight],
+) -> Iterator[Mapping[weights.Weight, Array]]:
+    """Puts masks and values back as they were where a block that writes several times fails.
+
+    Yields:
+        The values as they were.
+    """
+    masks_before = {weight: weight.alive().copy() for weight in members}
+    held = {weight: weight.values().copy() for weight in members}
     try:
-        yield
+        yield held
     except BaseException:
-        for weight, mask, values in held:
-            wrappers.write(weight, mask, values)
+        for weight, values in held.items():
+            wrappers.write(weight, masks_before[weight], values)
         raise
 
 
@@ -88,17 +97,17 @@ def _cut(
     model: keras.Model,
     members: Sequence[weights.Weight],
     cuts: Sequence[allocations.Cut],
-    sparsity: float,
+    stage: criteria.Stage,
     criterion: criteria.Criterion,
     refit: refits.Refit | None,
 ) -> None:
     """Everything that can fail comes before the first write."""
-    evidence = criterion.observe(model, members, sparsity)
+    evidence = criterion.observe(model, members, stage)
     keep = _select(members, cuts, criterion, evidence)
     if refit is None:
         values = criterion.compensate(members, keep, evidence) or {}
     else:
-        values = refit.compensate(model, members, keep, evidence)
+        values = refit.compensate(model, members, keep, evidence, stage.before)
     _check(values)
     for place, weight in enumerate(members):
         if id(weight) in keep.places or weight in values:

@@ -153,7 +153,9 @@ def _prune(model: keras.Model, sparsity: Any, criterion: Any, allocation: Any, r
         sparsity = allocation.total(members)
     present = 1 - sum(weight.kept() for weight in members) / sum(w.size for w in members)
     stages = list(criterion.stages(present, sparsity))
-    several = cutting.undone_on_error(members) if len(stages) > 1 else contextlib.nullcontext()
+    several: Any = contextlib.nullcontext()
+    if len(stages) > 1:
+        several = cutting.undone_on_error(members)
     with several:
         for stage in progress.track(stages, "pruning"):
             cutting.cut(model, members, stage, criterion, allocation, refit)

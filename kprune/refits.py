@@ -20,6 +20,7 @@ class Refit(registration.Member, abc.ABC):
         members: Sequence[weights.Weight],
         keep: Sequence[scores.Array],
         evidence: Any,
+        before: Mapping[weights.Weight, scores.Array],
     ) -> Mapping[weights.Weight, Any]:
         """Returns new values for the weights, given the masks to come.
 
@@ -28,6 +29,7 @@ class Refit(registration.Member, abc.ABC):
             members: the weights that are cut together.
             keep: their masks to come.
             evidence: what the criterion has seen.
+            before: weights that this cut has pruned already, with the values that they had.
         """
 
     def groups(
@@ -54,7 +56,7 @@ class LeastSquares(Refit):
             held-out samples say.
         batch_size: samples in a batch where `data` is whole arrays.
         sequential: cut one layer after another, each with the inputs that the pruned ones before
-            it produce.
+            it produce, aimed at the outputs of the dense model.
 
     Raises:
         ValueError: there is no data, or the model does not take it.
@@ -80,12 +82,13 @@ class LeastSquares(Refit):
         members: Sequence[weights.Weight],
         keep: Sequence[scores.Array],
         evidence: Any,
+        before: Mapping[weights.Weight, scores.Array],
     ) -> Mapping[weights.Weight, Any]:
         """Solves the masked least squares of each column."""
         if self.data is None and isinstance(evidence, quadratics.Layerwise):
             return evidence.minimum(members, keep)
         data = self._calibration(model)
-        splits = curvature.observe(members, data, hold_out=self.damping == "auto")
+        splits = curvature.observe(members, data, self.damping == "auto", before)
         return quadratics.Layerwise(splits, 0.0, self.damping).minimum(members, keep)
 
     def groups(

@@ -131,7 +131,7 @@ class Deletion:
         """Yields masks with one weight less and values for the survivors, the cheapest first."""
         alive, values = flat(each.alive() for each in members), flat(w.values() for w in members)
         sparsity = (np.count_nonzero(~alive) + 1) / alive.size
-        evidence = criterion.observe(self.model, members, float(sparsity))
+        evidence = criterion.observe(self.model, members, kprune.criteria.Stage(float(sparsity)))
         scores = flat(np.asarray(criterion.score(each, evidence)) for each in members)
         for place in np.argsort(np.where(alive, scores, np.inf), kind="stable")[: sum(alive)]:
             keep = alive.copy()

@@ -51,10 +51,9 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_enum(
     "allocation",
-    None,
+    "class_blind",
     list(kprune.allocations.MEMBERS),
-    "How the zeros are shared out. Default: class_uniform for criteria of a layer's inputs, "
-    "class_blind for all others.",
+    "How the zeros are shared out among the layers.",
 )
 flags.DEFINE_string(
     "pattern",

@@ -29,7 +29,6 @@ FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(one_shot_options)  # --help shows them
 
 DEFAULT_OUTPUT = "savedmodels/one_shot/pruned.keras"
-BY_LAYER = (kprune.criteria.Wanda, kprune.criteria.SparseGPT)
 
 
 def main(argv: list[str]) -> None:
@@ -99,13 +98,11 @@ def prune(
     model: keras.Model, criterion: kprune.criteria.Criterion, calibration: examples.Data
 ) -> kprune.reporting.Report:
     """Prunes a model in place, and re-estimates what batch normalisation knows."""
-    by_layer = isinstance(criterion, BY_LAYER) or getattr(criterion, "hessian", "") == "layerwise"
-    allocation = FLAGS.allocation or ("class_uniform" if by_layer else "class_blind")
     refit = FLAGS.refit and kprune.refits.LeastSquares(
         calibration, damping=getattr(criterion, "damping", "auto"), sequential=FLAGS.sequential
     )
     kprune.wrap(model, FLAGS.include, FLAGS.exclude, pattern=FLAGS.pattern)
-    report = kprune.prune(model, FLAGS.sparsity, criterion, allocation, refit)
+    report = kprune.prune(model, FLAGS.sparsity, criterion, FLAGS.allocation, refit)
     if FLAGS.recalibrate_batch_norm:
         kprune.recalibrate_batch_norm(model, calibration, FLAGS.batch_size)
     return report

@@ -78,7 +78,7 @@ def test_saliency_in_closed_form(weighted):
     members = wrappers.find(model)
     for batch_size in (50, 16):  # batches of different sizes average by their samples
         saliency = criteria.Saliency(given, batch_size=batch_size)
-        evidence = saliency.observe(model, members, 0.5)
+        evidence = saliency.observe(model, members, criteria.Stage(0.5))
         score = saliency.score(members[0], evidence)
         np.testing.assert_allclose(score, np.abs(w * gradient), rtol=1e-4)
 
@@ -91,7 +91,7 @@ def test_saliency_of_embeddings_and_batches():
     model.compile("sgd", "mse")
     kprune.wrap(model)
     batches = [(np.array([[0, 1, 1], [0, 0, 1]]), np.ones((2, 1)))]
-    evidence = criteria.Saliency(batches).observe(model, wrappers.find(model), 0.5)
+    evidence = criteria.Saliency(batches).observe(model, wrappers.find(model), criteria.Stage(0.5))
     embedding = next(iter(evidence.values()))
     assert (embedding[:2] != 0).all() and (embedding[2:] == 0).all()
 
@@ -117,7 +117,7 @@ def test_every_criterion_along_a_schedule(criterion, data):
     assert kprune.report(model).classes == {"sequential/dense": 0.75, "sequential/dense_1": 0.75}
     before = [np.array(each) for each in model.get_weights()]
     if criterion not in ("magnitude", "random"):
-        CRITERIA[criterion](data).observe(model, wrappers.find(model), 0.5)
+        CRITERIA[criterion](data).observe(model, wrappers.find(model), criteria.Stage(0.5))
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -150,7 +150,7 @@ def test_a_criterion_of_ones_own_with_compensation():
     class Doubling(criteria.Criterion):
         """Prunes in two stages, and doubles what survives."""
 
-        def observe(self, model, members, sparsity):
+        def observe(self, model, members, stage):
             seen.append("observe")
             return {id(weight): float(np.abs(weight.values()).max()) for weight in members}
 

@@ -216,23 +216,44 @@ def test_recomputations_take_the_same_part_of_the_survivors():
     assert stages[-1] == 0.9 and list(criteria.Wanda().stages(0.2, 0.9)) == [0.9]
 
 
+@pytest.mark.parametrize("refit", [False, True])
 @pytest.mark.parametrize("allocation", ["class_blind", "class_uniform"])
-def test_sequential_layers_see_what_pruned_ones_give(allocation, data):
-    """The first layer as without, the second on the inputs that the first one gives now."""
-    model = kprune.wrap(mlp(), pattern="unstructured")
-    first, second = (np.array(layer.kernel) for layer in model.layers)
-    x = data[0]
-    kprune.prune(model, 0.5, criteria.OBS(x, sequential=True, damping=0.01), allocation)
-    kernels = [np.array(layer.kernel) for layer in model.layers]
-    given = [x, np.asarray(model.layers[0](x))]
-    for kernel, before, inputs in zip(kernels, (first, second), given, strict=True):
-        hessian = 2 * inputs.T @ inputs / len(x)
-        hessian += 0.01 * np.mean(np.diag(hessian)) * np.eye(len(hessian))
+def test_sequential_layers_keep_the_dense_outputs(allocation, refit, data):
+    """The second layer, on what the pruned first one gives, aims at what it gave before."""
+    model = kprune.wrap(mlp())
+    kernels = [np.array(layer.kernel, np.float64) for layer in model.layers]
+    x, settings = data[0], {"sequential": True, "damping": 0.01}
+    hidden = np.asarray(model.layers[0](x), np.float64)
+    if refit:
+        kprune.prune(model, 0.5, "magnitude", allocation, kprune.refits.LeastSquares(x, **settings))
+    else:
+        kprune.prune(model, 0.5, criteria.OBS(x, **settings), allocation)
+    found = [np.array(layer.kernel) for layer in model.layers]
+    now = [x.astype(np.float64), np.asarray(model.layers[0](x), np.float64)]
+    for kernel, before, given, earlier in zip(found, kernels, now, [now[0], hidden], strict=True):
+        hessian, cross = (2 * given.T @ each / len(x) for each in (given, earlier))
+        alpha = 0.01 * np.mean(np.diag(hessian)) * np.eye(len(hessian))
         for column in range(kernel.shape[1]):
             s = kernel[:, column] != 0
-            expected = np.linalg.solve(hessian[np.ix_(s, s)], (hessian @ before[:, column])[s])
+            wanted = ((cross + alpha) @ before[:, column])[s]
+            expected = np.linalg.solve((hessian + alpha)[np.ix_(s, s)], wanted)
             np.testing.assert_allclose(kernel[s, column], expected, rtol=1e-3, atol=1e-4)
-    assert sum((kernel == 0).sum() for kernel in kernels) == 128
+    assert sum((kernel == 0).sum() for kernel in found) == 128
+
+
+def test_costs_of_layers_are_parts_of_their_outputs(data):
+    """Layers whose outputs are on other scales give the same, in one cut of all."""
+    masks = []
+    for scale in (1.0, 1000.0):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((12,))
+        heads = [layers.Dense(8, use_bias=False, name=name)(inputs) for name in "ab"]
+        model = keras.Model(inputs, heads)
+        model.get_layer("b").kernel.assign(scale * np.array(model.get_layer("b").kernel))
+        kprune.prune(model, 0.5, criteria.OBS(data[0], damping=0.01))
+        masks.append([np.array(model.get_layer(name).kernel) != 0 for name in "ab"])
+    for one, other in zip(*masks, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 SECOND_ORDER = {

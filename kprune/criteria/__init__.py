@@ -3,7 +3,7 @@
 from typing import Any
 
 from kprune import registration
-from kprune.criteria.criterion import Calibrated, Criterion
+from kprune.criteria.criterion import Calibrated, Criterion, Stage
 from kprune.criteria.magnitude import Magnitude
 from kprune.criteria.obd import OBD
 from kprune.criteria.obs import OBS
@@ -21,6 +21,7 @@ __all__ = [
     "Random",
     "Saliency",
     "SparseGPT",
+    "Stage",
     "Wanda",
     "get",
 ]

@@ -10,6 +10,20 @@ import keras
 from kprune import calibration, registration, scores, weights
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """What a cut is going to do, and what it has done by now.
+
+    Args:
+        sparsity: what the weights are going to be pruned to.
+        before: weights that this cut has pruned already, one group after another, with the values
+            that they had before it.
+    """
+
+    sparsity: float
+    before: Mapping[weights.Weight, scores.Array] = dataclasses.field(default_factory=dict)
+
+
 class Criterion(registration.Member, abc.ABC):
     """How a weight is scored, and what happens to the survivors.
 
@@ -23,10 +37,8 @@ class Criterion(registration.Member, abc.ABC):
     def score(self, weight: weights.Weight, evidence: Any) -> scores.Array | scores.Lazy:
         """Returns the scores of a weight, in its shape; a higher one is kept."""
 
-    def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], sparsity: float
-    ) -> Any:
-        """Looks at the data before a cut to a sparsity; returns the evidence for the scores."""
+    def observe(self, model: keras.Model, members: Sequence[weights.Weight], stage: Stage) -> Any:
+        """Looks at the data before a cut; returns the evidence for the scores."""
         return None
 
     def stages(self, present: float, sparsity: float) -> Iterable[float]:

@@ -15,7 +15,8 @@ class Layerwise(criterion.Calibrated):
 
     Args:
         sequential: cut one layer after another, in the order in which data flows, so that each sees
-            the inputs that the pruned ones before it produce. One pass over the data for each.
+            the inputs that the pruned ones before it produce, and makes good what they err. Two
+            calls of the model for each layer and batch.
         damping: what is added to the diagonal of `H`, relative to its mean; "auto" chooses by what
             held-out samples say.
     """
@@ -36,9 +37,10 @@ class Layerwise(criterion.Calibrated):
         return curvature.in_order(members, self.calibration(model, labelled=False))
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], sparsity: float
+        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
     ) -> quadratics.Quadratic:
         """Accumulates the Gram matrices."""
         hold_out = self.damping == "auto"
-        splits = curvature.observe(members, self.calibration(model, labelled=False), hold_out)
-        return quadratics.Layerwise(splits, sparsity, self.damping)
+        data = self.calibration(model, labelled=False)
+        splits = curvature.observe(members, data, hold_out, stage.before)
+        return quadratics.Layerwise(splits, stage.sparsity, self.damping)

@@ -48,7 +48,7 @@ class OBD(criterion.Calibrated):
         object.__setattr__(self, "estimator", curvature.get(self.estimator))
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], sparsity: float
+        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
     ) -> dict[weights.Weight, scores.Array]:
         """Finds the diagonal of the Hessian."""
         data = self.calibration(model, labelled=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import keras
 
 from kprune import curvature, quadratics, registration, scores, weights
-from kprune.criteria import layerwise
+from kprune.criteria import criterion, layerwise
 
 
 @registration.register
@@ -26,8 +26,8 @@ class OBS(layerwise.Layerwise):
       outputs, samples beyond.
     - "block": of the model's own loss in blocks of weights of one output.
 
-    Scores of different layers compare where H is of the model's loss; layer by layer they are in
-    units of that layer's outputs, and `allocation="class_uniform"` asks the same of each.
+    Scores of different layers compare: where H is of the model's loss by themselves, and layer by
+    layer as parts of what each layer's outputs are altogether.
 
     Args:
         data: batches (x, y) or (x, y, sample_weight), or whole arrays; layer by layer, x is enough.
@@ -39,7 +39,7 @@ class OBS(layerwise.Layerwise):
         recomputations: in how many parts a cut is made, each with a new H. The model of the loss is
             good nearby: with "full" and "block" at high sparsities 16 and more pay.
         sequential: layer by layer, cut one layer after another, each with the inputs that the
-            pruned ones before it produce.
+            pruned ones before it produce, aimed at the outputs of the dense model.
         damping: what is added to the diagonal of H, relative to its mean. "auto" chooses by what
             held-out samples say: a fifth of the data, on which a trial cut is evaluated.
 
@@ -48,7 +48,7 @@ class OBS(layerwise.Layerwise):
             there are no labels or the model is not compiled.
 
     Example:
-        >>> kprune.prune(model, 0.5, kprune.criteria.OBS(x), allocation="class_uniform")
+        >>> kprune.prune(model, 0.5, kprune.criteria.OBS(x))
 
     Reference:
         Hassibi and Stork, Second order derivatives for network pruning: Optimal Brain Surgeon,
@@ -74,13 +74,14 @@ class OBS(layerwise.Layerwise):
             )
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], sparsity: float
+        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
     ) -> quadratics.Quadratic:
         """Builds the quadratic model of the loss."""
         if self.hessian == "layerwise":
-            return super().observe(model, members, sparsity)
+            return super().observe(model, members, stage)
         data = self.calibration(model, labelled=True)
         loss = curvature.Objective(model, [each.variable for each in members], "OBS")
+        sparsity = stage.sparsity
         factors = curvature.Factors(loss, self.fisher, exact=4, draws=1)
         if self.hessian == "full":
             return quadratics.full(members, factors, data, sparsity, self.damping)

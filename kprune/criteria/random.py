@@ -28,7 +28,7 @@ class Random(criterion.Criterion):
     seed: int = 0
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], sparsity: float
+        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
     ) -> dict[int, int]:
         """Numbers the weights."""
         return {id(weight.variable): place for place, weight in enumerate(members)}

@@ -37,7 +37,7 @@ class Saliency(criterion.Calibrated):
     """
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], sparsity: float
+        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
     ) -> dict[weights.Weight, scores.Array]:
         """Averages the gradient of the loss over the data."""
         data = self.calibration(model, labelled=True)

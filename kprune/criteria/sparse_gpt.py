@@ -25,7 +25,7 @@ class SparseGPT(layerwise.Layerwise):
         batch_size: samples in a batch where `data` is whole arrays.
         recomputations: in how many parts a cut is made, each with new inputs.
         sequential: cut one layer after another, each with the inputs that the pruned ones before
-            it produce.
+            it produce, aimed at the outputs of the dense model.
         damping: what is added to the diagonal of H, relative to its mean; "auto" chooses by what
             held-out samples say; as published, 0.01.
 

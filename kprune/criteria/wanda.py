@@ -25,7 +25,7 @@ class Wanda(layerwise.Layerwise):
         batch_size: samples in a batch where `data` is whole arrays.
         recomputations: in how many parts a cut is made, each with new inputs.
         sequential: cut one layer after another, each with the inputs that the pruned ones before
-            it produce.
+            it produce, aimed at the outputs of the dense model.
         damping: of what comes after it, where `refit="least_squares"`.
 
     Raises:

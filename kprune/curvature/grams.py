@@ -5,6 +5,10 @@ whose Hessian by each column of V is H; n counts samples, and a sample's positio
 places of an image) add up. Products are made in the precision of the data, some thousand rows at a
 time, and summed as float64. The cost is `rows^2` multiplications for each position, half of that
 with BLAS's symmetric product, and the memory `8 rows^2` bytes for each kernel.
+
+Where layers before this one have been pruned, x is what it gets now, and X what it got before; to
+keep the outputs of the dense model, `sum_i |V^T x_i - W^T X_i|^2 / n`, takes their products too,
+`C = 2 sum_i x_i X_i^T / n`.
 """
 
 import dataclasses
@@ -12,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from kprune import threads
 from kprune.curvature import inputs
 
 Array = np.ndarray[Any, Any]
 
-PIECE = 4096  # rows multiplied at once
+PIECE = 2048  # rows multiplied at once
 
 
 @dataclasses.dataclass(eq=False)
@@ -28,6 +33,8 @@ class Gram:
         rows: of the kernel's matrix [input, output].
         group: for each column of that matrix, its group of inputs.
         total: [group, rows, rows], or [rows] where H is diagonal; `None` before the first input.
+        crossed: the same of the products of inputs now with those before; `None` where there are
+            none before.
         samples: how many samples, or what they weigh together.
     """
 
@@ -35,6 +42,7 @@ class Gram:
     rows: int
     group: Array
     total: Array | None = None
+    crossed: Array | None = None
     samples: float = 0.0
 
     @property
@@ -42,54 +50,56 @@ class Gram:
         """Whether H is a diagonal: rows are looked up, or the layer cannot be read."""
         return self.total is not None and self.total.ndim == 1
 
+    @property
+    def scale(self) -> float:
+        """From sums to H."""
+        return 2 / max(self.samples, float(np.finfo(float).tiny))
+
     def hessian(self, group: int) -> Array:
         """Returns H of a group of columns, [rows, rows]."""
         total = self._total()
-        scale = 2 / max(self.samples, np.finfo(float).tiny)
-        return scale * (np.diag(total) if self.is_diagonal else total[group])
+        return self.scale * (np.diag(total) if self.is_diagonal else total[group])
+
+    def cross(self, group: int) -> Array:
+        """Returns C of a group of columns, [rows, rows]: H itself where nothing was before."""
+        return self.hessian(group) if self.crossed is None else self.scale * self.crossed[group]
 
     def diagonal(self) -> Array:
         """Returns the diagonal of H for each column, [rows, columns]."""
         total = self._total()
-        scale = 2 / max(self.samples, np.finfo(float).tiny)
         if self.is_diagonal:
-            return np.repeat(scale * total[:, None], len(self.group), 1)
-        return scale * np.diagonal(total, axis1=1, axis2=2)[self.group].T
+            return np.repeat(self.scale * total[:, None], len(self.group), 1)
+        return self.scale * np.diagonal(total, axis1=1, axis2=2)[self.group].T
 
     def __add__(self, other: "Gram") -> "Gram":
         """Returns the Gram matrix of the samples of both."""
-        parts = [each.total for each in (self, other) if each.total is not None]
-        total = sum(parts[1:], start=parts[0]) if parts else None
-        samples = self.samples + other.samples
-        return dataclasses.replace(self, total=total, samples=samples)
+        return dataclasses.replace(
+            self,
+            total=_sum(self.total, other.total),
+            crossed=_sum(self.crossed, other.crossed),
+            samples=self.samples + other.samples,
+        )
 
-    def add(self, rows: inputs.Rows, weight: Array) -> None:
-        """Takes the inputs of one call, with a weight for each position [samples, positions]."""
+    def add(self, rows: inputs.Rows, weight: Array, before: inputs.Rows | None = None) -> None:
+        """Takes the inputs of one call.
+
+        Args:
+            rows: what the kernel is multiplied with.
+            weight: of each position, [samples, positions].
+            before: what it was multiplied with before other layers were pruned.
+        """
         values = np.asarray(rows.values)
         if values.dtype.kind in "iu":
             found = np.bincount(values.reshape(-1), weight.reshape(-1), minlength=self.rows)
-            self._sum(found.astype(np.float64))
+            self.total = _sum(self.total, found.astype(np.float64))
             return
         if rows.group is not None:
             self.group = rows.group
-        if values.dtype not in (np.float32, np.float64):
-            values = values.astype(np.float32)
-        values = values.reshape(-1, *values.shape[2:])  # [position, group, row]
-        if (weight != 1).any():
-            values = values * np.sqrt(weight).astype(values.dtype).reshape(-1, 1, 1)
-        for start in range(0, len(values), PIECE):
-            piece = values[start : start + PIECE]
-            if piece.shape[1] == 1:
-                x = np.ascontiguousarray(piece[:, 0])
-                self._sum((x.T @ x)[None])  # a product with its own transpose is BLAS's syrk
-            else:
-                x = piece.transpose(1, 0, 2)
-                self._sum(x.transpose(0, 2, 1) @ x)
-
-    def _sum(self, found: Array) -> None:
-        if self.total is None:
-            self.total = np.zeros(found.shape)
-        self.total += found
+        x = _weighed(values, weight)
+        self.total = _sum(self.total, _products(x, x))
+        if before is not None:
+            found = _products(x, _weighed(np.asarray(before.values), weight))
+            self.crossed = _sum(self.crossed, found)
 
     def _total(self) -> Array:
         if self.total is None:
@@ -121,3 +131,37 @@ class Split:
     def is_diagonal(self) -> bool:
         """Whether H is a diagonal."""
         return self.fit.is_diagonal
+
+
+def _sum(one: Array | None, other: Array | None) -> Array | None:
+    return other if one is None else one if other is None else one + other
+
+
+def _weighed(values: Array, weight: Array) -> Array:
+    """Rows [position, group, row], each by the root of its weight."""
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float32)
+    values = values.reshape(-1, *values.shape[2:])
+    if (weight != 1).any():
+        values = values * np.sqrt(weight).astype(values.dtype).reshape(-1, 1, 1)
+    return values
+
+
+def _products(x: Array, y: Array) -> Array:
+    """`sum x y^T` over positions for each group, [group, rows, rows] as float64."""
+    positions, groups, rows = x.shape
+
+    def product(start: int) -> Array:
+        here = slice(start, start + PIECE)
+        if groups > 1:
+            left, right = x[here].transpose(1, 2, 0), y[here].transpose(1, 0, 2)
+            return left @ right
+        left = np.ascontiguousarray(x[here, 0])
+        # A product with its own transpose is BLAS's syrk, half the work.
+        right = left if y is x else np.ascontiguousarray(y[here, 0])
+        return (left.T @ right)[None]
+
+    total = np.zeros((groups, rows, rows))
+    for found in threads.side_by_side(product, range(0, positions, PIECE)):
+        total += found
+    return total

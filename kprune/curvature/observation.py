@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +18,10 @@ Array = np.ndarray[Any, Any]
 
 
 def observe(
-    members: Sequence[weights.Weight], data: calibration.Calibration, hold_out: bool = True
+    members: Sequence[weights.Weight],
+    data: calibration.Calibration,
+    hold_out: bool = True,
+    before: Mapping[weights.Weight, Array] | None = None,
 ) -> dict[int, grams.Split]:
     """Accumulates the Gram matrix of each weight's inputs, in inference mode.
 
@@ -29,6 +32,8 @@ def observe(
         members: masked weights of the model.
         data: calibration data; labels are not needed.
         hold_out: keep every fifth sample apart, to check on.
+        before: weights that have been pruned already, with the values that they had. The model is
+            then called twice, so that inputs now meet those of the model that is to be kept.
 
     Returns:
         The Gram matrices, by the `id` of the weight's variable.
@@ -47,21 +52,30 @@ def observe(
         else:
             known.setdefault(id(layer), (layer, []))[1].append(weight)
     batch: calibration.Batch | None = None
+    earlier: list[inputs.Rows] = []  # of a batch, in the order of the calls
+    first = False  # whether the model is as it was before
 
-    def note(layer: Any, taken: dict[str, inputs.Rows]) -> None:
+    def note(layer: Any, taken: Mapping[str, inputs.Rows]) -> None:
         for weight in known[id(layer)][1]:
             rows = taken.get(weight.variable.name)
-            if rows is not None and batch is not None:
-                _add(found[id(weight.variable)], rows, batch, hold_out)
-            elif (
-                weight not in unread and taken
-            ):  # a bias, which only a filter's word makes prunable
-                unread.append(weight)
+            if rows is None:
+                if taken and weight not in unread:  # a bias, which only a filter makes prunable
+                    unread.append(weight)
+            elif first:
+                earlier.append(rows)
+            elif batch is not None:
+                old = earlier.pop(0) if before else None
+                _add(found[id(weight.variable)], rows, old, batch, hold_out)
 
-    def forward(given: calibration.Batch) -> Any:
-        nonlocal batch
+    def forward(given: calibration.Batch) -> None:
+        nonlocal batch, first
         batch = given
-        return data.model(given.x, training=False)
+        if before:
+            first = True
+            with weights.holding(before):
+                data.model(given.x, training=False)
+        first = False
+        data.model(given.x, training=False)
 
     with _reading([layer for layer, _ in known.values()], note):
         for given, _ in data.map(forward, f"{data.who}: inputs of {len(members)} weights"):
@@ -135,7 +149,13 @@ def _behind(rows: inputs.Rows, mask: Any) -> inputs.Rows:
     return inputs.Rows(rows.values, rows.group, tf.cast(mask, tf.float32))
 
 
-def _add(split: grams.Split, rows: inputs.Rows, batch: calibration.Batch, hold_out: bool) -> None:
+def _add(
+    split: grams.Split,
+    rows: inputs.Rows,
+    before: inputs.Rows | None,
+    batch: calibration.Batch,
+    hold_out: bool,
+) -> None:
     samples, positions = rows.values.shape[:2]
     weight = np.ones((samples, positions))
     if rows.present is not None:
@@ -146,11 +166,14 @@ def _add(split: grams.Split, rows: inputs.Rows, batch: calibration.Batch, hold_o
         held = batch.held_out & hold_out
     _check_memory(split.fit, rows)
     for gram, chosen in ((split.fit, ~held), (split.held_out, held)):
-        if chosen.all():
-            gram.add(rows, weight)
-        elif chosen.any():
-            values = np.asarray(rows.values)[chosen]
-            gram.add(inputs.Rows(values, rows.group), weight[chosen])
+        if chosen.any():
+            old = None if before is None else _of_samples(before, chosen)
+            gram.add(_of_samples(rows, chosen), weight[chosen], old)
+
+
+def _of_samples(rows: inputs.Rows, chosen: Array) -> inputs.Rows:
+    values = np.asarray(rows.values)
+    return inputs.Rows(values if chosen.all() else values[chosen], rows.group)
 
 
 def _count(found: dict[int, grams.Split], batch: calibration.Batch, hold_out: bool) -> None:

@@ -1,9 +1,18 @@
-"""Optimal Brain Surgeon layer by layer: each column of a layer by the layer's own squared error."""
+"""Optimal Brain Surgeon layer by layer: each column of a layer by the layer's own squared error.
+
+For a column w of the dense layer, with inputs X, and v of the pruned one, with inputs x,
+
+`|V^T x - W^T X|^2 / n`  is  `(v - t)^T H (v - t) / 2` and a constant,  `t = H^-1 C w`,
+
+`H = 2 x x^T / n` and `C = 2 x X^T / n`: what the layer aims at is t, which is w itself where its
+inputs are what they were. Damping pulls to the weights as they are: `t = (H + a I)^-1 (C + a I) w`.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from scipy import linalg
 
 from kprune import patterns, weights
 from kprune.curvature import grams
@@ -13,13 +22,15 @@ from kprune.reconstruction import elimination, least_squares, sweep
 
 Array = np.ndarray[Any, Any]
 Damping = float | Literal["auto"]
-Prune = Callable[[Array, Array], Array]  # a damped Hessian and some columns to their new values
+# From a damped Hessian, what some columns aim at, and their indices, to something of their shape.
+Solve = Callable[[Array, Array, Array], Array]
 
 SAMPLE = 16  # columns on which dampings are tried
+TINY = float(np.finfo(float).tiny)
 
 
 class Layerwise(quadratic.Quadratic):
-    """One quadratic for each column of each layer, `H = 2 X^T X / n` of the layer's inputs.
+    """One quadratic for each column of each layer.
 
     Args:
         splits: the Gram matrices by the `id` of the weight's variable.
@@ -39,82 +50,96 @@ class Layerwise(quadratic.Quadratic):
         return weight.view.kernel(self.splits[id(weight.variable)].whole.diagonal())
 
     def costs(self, weight: weights.Weight) -> Array:
-        """Returns what each weight costs when those of its column go one after another."""
-        if self.splits[id(weight.variable)].is_diagonal:
-            return self.diagonal(weight) * weight.values().astype(np.float64) ** 2 / 2
-        matrix, alive = self._living(weight)
+        """Returns what each weight costs when those of its column go one after another.
+
+        In units of what the layer's outputs are altogether, `tr(W^T H W) / 2`, so that the costs of
+        different layers compare: a part of its outputs is a part, whatever their scale.
+        """
+        matrix, alive = _matrices(weight)
+        split = self.splits[id(weight.variable)]
+        if split.is_diagonal:
+            costs = split.whole.diagonal() * matrix**2 / 2
+            return weight.view.kernel(costs / max(float(costs.sum()), TINY))
         pattern = weight.pattern
         n_of_m = (pattern.n, pattern.m) if isinstance(pattern, patterns.NM) else None
 
-        def costs(hessian: Array, columns: Array) -> Array:
-            return elimination.costs(hessian, matrix[:, columns], alive[:, columns], n_of_m)
+        def costs_of(hessian: Array, aim: Array, columns: Array) -> Array:
+            living = self._living(weight, aim, columns)
+            return elimination.costs(hessian, living, alive[:, columns], n_of_m)
 
-        def prune(hessian: Array, columns: Array) -> Array:
-            here, found = alive[:, columns], costs(hessian, columns)
+        def prune(hessian: Array, aim: Array, columns: Array) -> Array:
+            here, found = alive[:, columns], costs_of(hessian, aim, columns)
             fall = round(self.sparsity * here.size) - np.count_nonzero(~here)
             keep = here.copy()
             order = np.argsort(np.where(here, found, np.inf), axis=None)
             keep.reshape(-1)[order[: max(0, fall)]] = False
-            return least_squares.solve(hessian, matrix[:, columns], keep)
+            return least_squares.solve(hessian, aim, keep)
 
         self._choose(weight, prune)
-        return self._solved(weight, costs)
+        energy = 0.0
+
+        def measured(hessian: Array, aim: Array, columns: Array) -> Array:
+            nonlocal energy
+            energy += float(np.einsum("rc,rc->", aim, hessian @ aim)) / 2
+            return costs_of(hessian, aim, columns)
+
+        return self._solved(weight, measured) / max(energy, TINY)
 
     def minimum(
         self, members: Sequence[weights.Weight], keep: Sequence[Array]
     ) -> dict[weights.Weight, Array]:
         """Solves the masked least squares of each column."""
-        found = {}
-        for weight, mask in zip(members, keep, strict=True):
-            if self.splits[id(weight.variable)].is_diagonal or mask.all():
-                continue
-            matrix, survivors = _matrices(weight)[0], weight.view.matrix(mask)
-
-            def solve(hessian: Array, columns: Array) -> Array:
-                return least_squares.solve(hessian, matrix[:, columns], survivors[:, columns])  # noqa: B023
-
-            self._choose(weight, solve)
-            found[weight] = self._solved(weight, solve)
-        return found
+        return self._survivors(members, keep, least_squares.solve)
 
     def sweep_scores(self, weight: weights.Weight) -> Array:
         """Returns SparseGPT's scores of a weight, swept to the sparsity; one is the threshold."""
         if self.splits[id(weight.variable)].is_diagonal:
             return self.costs(weight)
-        matrix, alive = self._living(weight)
+        alive = _matrices(weight)[1]
 
-        def run(hessian: Array, columns: Array) -> tuple[Array, Array, Array]:
-            here, upper = alive[:, columns], sweep.factor(hessian)
-            return sweep.run(upper, matrix[:, columns], self.sparsity, here, weight.pattern)
+        def run(hessian: Array, aim: Array, columns: Array) -> tuple[Array, Array, Array]:
+            living, upper = self._living(weight, aim, columns), sweep.factor(hessian)
+            return sweep.run(upper, living, self.sparsity, alive[:, columns], weight.pattern)
 
-        self._choose(weight, lambda hessian, columns: run(hessian, columns)[2])
-        return self._solved(weight, lambda hessian, columns: run(hessian, columns)[0])
+        self._choose(weight, lambda *arguments: run(*arguments)[2])
+        return self._solved(weight, lambda *arguments: run(*arguments)[0])
 
     def swept(
         self, members: Sequence[weights.Weight], keep: Sequence[Array]
     ) -> dict[weights.Weight, Array]:
         """Returns the values of the survivors as SparseGPT's sweep moves them."""
+
+        def follow(hessian: Array, aim: Array, survivors: Array) -> Array:
+            return sweep.run(sweep.factor(hessian), aim, survivors)[2]
+
+        return self._survivors(members, keep, follow)
+
+    def _survivors(
+        self, members: Sequence[weights.Weight], keep: Sequence[Array], solve: Solve
+    ) -> dict[weights.Weight, Array]:
+        """What a solver of masked columns makes of each weight."""
         found = {}
         for weight, mask in zip(members, keep, strict=True):
-            if self.splits[id(weight.variable)].is_diagonal or mask.all():
+            split = self.splits[id(weight.variable)]
+            if split.is_diagonal or (mask.all() and split.fit.crossed is None):
                 continue
-            matrix, survivors = _matrices(weight)[0], weight.view.matrix(mask)
+            survivors = weight.view.matrix(mask)
 
-            def solve(hessian: Array, columns: Array) -> Array:
-                upper = sweep.factor(hessian)
-                return sweep.run(upper, matrix[:, columns], survivors[:, columns])[2]  # noqa: B023
+            def masked(
+                hessian: Array, aim: Array, columns: Array, survivors: Array = survivors
+            ) -> Array:
+                return solve(hessian, aim, survivors[:, columns])
 
-            self._choose(weight, solve)
-            found[weight] = self._solved(weight, solve)
+            self._choose(weight, masked)
+            found[weight] = self._solved(weight, masked)
         return found
 
-    def _living(self, weight: weights.Weight) -> tuple[Array, Array]:
-        """Values and mask as matrices, what weighs an input that is always zero put to zero."""
-        matrix, alive = _matrices(weight)
-        dead = self.splits[id(weight.variable)].whole.diagonal() == 0
-        return np.where(dead, 0, matrix), alive
+    def _living(self, weight: weights.Weight, aim: Array, columns: Array) -> Array:
+        """The columns, what weighs an input that is always zero put to zero."""
+        dead = self.splits[id(weight.variable)].whole.diagonal()[:, columns] == 0
+        return np.where(dead, 0, aim)
 
-    def _choose(self, weight: weights.Weight, prune: Prune) -> None:
+    def _choose(self, weight: weights.Weight, prune: Solve) -> None:
         """Notes the damping whose pruned columns err least on held-out samples."""
         if weight in self._chosen:
             return
@@ -131,21 +156,24 @@ class Layerwise(quadratic.Quadratic):
             total = 0.0
             for which in np.unique(group[sample]):
                 columns = sample[group[sample] == which]
-                values = prune(dampings.damped(split.fit.hessian(which), damping), columns)
-                held_out = split.held_out.hessian(which)
-                total += dampings.error(held_out, matrix[:, columns], values)
+                hessian, aim = _aimed(split.fit, which, matrix[:, columns], damping)
+                values = prune(hessian, aim, columns)
+                held_out = split.held_out
+                before = held_out.cross(which) @ matrix[:, columns]
+                moved = held_out.hessian(which) @ values
+                total += float(np.einsum("rc,rc->", values, moved / 2 - before))
             return total
 
         self._chosen[weight] = dampings.choose(trial)
 
-    def _solved(self, weight: weights.Weight, solve: Prune) -> Array:
+    def _solved(self, weight: weights.Weight, solve: Solve) -> Array:
         """What a solver finds for the columns of each group, in the shape of the weight."""
-        whole = self.splits[id(weight.variable)].whole
-        result = np.empty((whole.rows, len(whole.group)))
+        whole, matrix = self.splits[id(weight.variable)].whole, _matrices(weight)[0]
+        result = np.empty(matrix.shape)
         for which in np.unique(whole.group):
             columns = np.flatnonzero(whole.group == which)
-            hessian = dampings.damped(whole.hessian(which), self._chosen[weight])
-            result[:, columns] = solve(hessian, columns)
+            given = _aimed(whole, which, matrix[:, columns], self._chosen[weight])
+            result[:, columns] = solve(*given, columns)
         return weight.view.kernel(result)
 
 
@@ -161,6 +189,16 @@ def check_damping(damping: Damping) -> None:
             f'damping={damping!r}; expected "auto", or a part of the mean of the diagonal, at '
             "least 0. Write damping=0.01."
         )
+
+
+def _aimed(gram: grams.Gram, which: Any, matrix: Array, damping: float) -> tuple[Array, Array]:
+    """The damped Hessian of a group, and what its columns aim at."""
+    plain = gram.hessian(which)
+    hessian = dampings.damped(plain, damping)
+    if gram.crossed is None:
+        return hessian, matrix
+    target = (gram.cross(which) + hessian - plain) @ matrix
+    return hessian, linalg.cho_solve((dampings.cholesky(hessian), True), target)
 
 
 def _matrices(weight: weights.Weight) -> tuple[Array, Array]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from kprune.reconstruction import columns, damping
+from kprune import progress, threads
+from kprune.reconstruction import damping
 
 Array = np.ndarray[Any, Any]
 
@@ -56,7 +57,7 @@ def costs(
     found = np.zeros((rows, number))
     together = max(1, min(TOGETHER, MEMORY // (8 * rows * rows)))
 
-    def eliminate(part: Array) -> None:
+    def eliminate(part: Array) -> int:
         here = None if alive is None or alive[:, part].all() else alive[:, part]
         weights = matrix[:, part].T.astype(np.float64)
         if here is None:
@@ -70,10 +71,13 @@ def costs(
         rising *= 1 + 2 * np.finfo(float).eps * np.arange(rising.shape[1])
         for i, column in enumerate(part):
             found[order[i], column] = rising[i]
+        return len(part)
 
     living = np.full(number, rows) if alive is None else np.count_nonzero(alive, axis=0)
     parts = np.split(np.argsort(living, kind="stable"), range(together, number, together))
-    columns.side_by_side(eliminate, parts, f"elimination in {number:,} columns of {rows:,}")
+    with progress.bar(f"elimination in columns of {rows:,}", number) as bar:
+        for done in threads.side_by_side(eliminate, parts):
+            bar.advance(done)
     return found
 
 

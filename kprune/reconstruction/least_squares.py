@@ -1,11 +1,13 @@
 """Masked least squares: for any mask, the survivors that keep the outputs best."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
 
-from kprune.reconstruction import columns, damping
+from kprune import progress, threads
+from kprune.reconstruction import damping
 
 Array = np.ndarray[Any, Any]
 
@@ -48,23 +50,21 @@ def solve(hessian: Array, matrix: Array, keep: Array) -> Array:
         target = np.zeros_like(original)
         target[:, sparse_ones] = hessian @ original[:, sparse_ones]
 
-        def from_survivors(part: Array) -> None:
-            for column in part:
-                here = np.flatnonzero(keep[:, column])
-                result[here, column] = _solve(hessian, here, target[here, column])
+        def from_survivors(column: int) -> None:
+            here = np.flatnonzero(keep[:, column])
+            result[here, column] = _solve(hessian, here, target[here, column])
 
-        columns.side_by_side(from_survivors, _parts(sparse_ones), "least squares")
+        _each(from_survivors, sparse_ones)
     if dense_ones.size:
         inverse = damping.inverse(hessian)
 
-        def from_fallen(part: Array) -> None:
-            for column in part:
-                gone = np.flatnonzero(~keep[:, column])
-                push = _solve(inverse, gone, original[gone, column])
-                result[:, column] = original[:, column] - push @ inverse[gone]
-                result[gone, column] = 0
+        def from_fallen(column: int) -> None:
+            gone = np.flatnonzero(~keep[:, column])
+            push = _solve(inverse, gone, original[gone, column])
+            result[:, column] = original[:, column] - push @ inverse[gone]
+            result[gone, column] = 0
 
-        columns.side_by_side(from_fallen, _parts(dense_ones), "least squares")
+        _each(from_fallen, dense_ones)
     return result
 
 
@@ -79,5 +79,15 @@ def _solve(matrix: Array, here: Array, target: Array) -> Array:
     return found
 
 
-def _parts(indices: Array) -> list[Array]:
-    return np.array_split(indices, max(1, len(indices) // 16))
+def _each(solve: Callable[[int], None], columns: Array) -> None:
+    """Solves some columns, a handful in each turn of a thread."""
+
+    def some(part: Array) -> int:
+        for column in part:
+            solve(column)
+        return len(part)
+
+    parts = np.array_split(columns, max(1, len(columns) // 16))
+    with progress.bar("least squares in columns", len(columns)) as bar:
+        for done in threads.side_by_side(some, parts):
+            bar.advance(done)
