@@ -1,28 +1,23 @@
-"""ResNet-20 for CIFAR-10: a published checkpoint in Keras, and CIFAR-10 (JPEG q75) to test it on.
+"""ResNet-20 for CIFAR-10: a published checkpoint in Keras.
 
-The checkpoint is PyTorch's, read with `pickle` and NumPy alone. The images went through JPEG at
-quality 75, which costs a network that was trained on lossless ones ten points; a short fine-tuning
-on the JPEG training images brings most of them back.
+The checkpoint is PyTorch's, read with `pickle` and NumPy alone. A short fine-tuning makes up for
+most of what JPEG images cost it.
 """
 
 import collections
 import io
 import pathlib
 import pickle
-import tarfile
-from collections.abc import Callable
 from typing import Any
 
+import cifar10
 import keras
 import numpy as np
 import tensorflow as tf
 
 Array = np.ndarray[Any, Any]
-Labelled = tuple[Array, Array]
 
 CHECKPOINT = "resnet_cifar10/resnet20-12fca82f.th"
-IMAGES = "cifar10_jpg/CIFAR-10-images.tar.xz"
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as the checkpoint was trained
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of PyTorch's file format before version 1.6
 BATCH = 128  # images in a step of the fine-tuning
 RATE = 0.02  # where the fine-tuning begins
@@ -171,57 +166,9 @@ def _view(storage: Array, offset: int, size: tuple[int, ...], strides: tuple[int
     return np.lib.stride_tricks.as_strided(storage[offset:], size, steps)
 
 
-def images(data_dir: str) -> dict[str, Labelled]:
-    """Reads CIFAR-10 (JPEG q75).
-
-    Args:
-        data_dir: where `cifar10_jpg/CIFAR-10-images.tar.xz` is, `{train,test}/<class>/NNNN.jpg`.
-
-    Returns:
-        For "train" and "test" uint8 images [n, 32, 32, 3] and int64 labels [n], class by class;
-        labels are the places of the classes in the alphabet, airplane to truck.
-
-    Raises:
-        FileNotFoundError: it is not there.
-    """
-    found: dict[str, dict[tuple[str, str], Array]] = {"train": {}, "test": {}}
-    with tarfile.open(pathlib.Path(data_dir, IMAGES)) as archive:
-        for member in archive:
-            if member.name.endswith(".jpg"):
-                *_, part, name, number = member.name.split("/")
-                data = archive.extractfile(member).read()  # type: ignore[union-attr]
-                # As libjpeg decodes by itself, and with it what the network was tested with.
-                image = tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE")
-                found[part][name, number] = image.numpy()
-    classes = sorted({name for name, _ in found["train"]})
-    return {
-        part: (
-            np.stack([each[key] for key in sorted(each)]),
-            np.array([classes.index(name) for name, _ in sorted(each)], np.int64),
-        )
-        for part, each in found.items()
-    }
-
-
-def normalised(x: Any) -> Any:
-    """Returns images as the network takes them: float32 from uint8, [..., 3]."""
-    if isinstance(x, tf.Tensor):
-        return (tf.cast(x, tf.float32) / 255 - MEAN) / DEVIATION
-    mean, deviation = np.array(MEAN, np.float32), np.array(DEVIATION, np.float32)
-    return (x.astype(np.float32) / 255 - mean) / deviation
-
-
-def augmented(x: Any) -> Any:
-    """Returns a normalised image as the network is trained with: flipped or not, and shifted.
-
-    Args:
-        x: a uint8 image [32, 32, 3], cropped again after a padding of 4 black pixels.
-    """
-    x = tf.image.random_flip_left_right(tf.pad(x, ((4, 4), (4, 4), (0, 0))))
-    return normalised(tf.image.random_crop(x, (32, 32, 3)))
-
-
-def fine_tune(model: keras.Model, train: Labelled, epochs: int, seed: int = 0) -> keras.Model:
+def fine_tune(
+    model: keras.Model, train: cifar10.Labelled, epochs: int, seed: int = 0
+) -> keras.Model:
     """Trains on: SGD with a cosine from 0.02 to nothing, flips, crops of images padded by 4 pixels.
 
     Args:
@@ -234,15 +181,7 @@ def fine_tune(model: keras.Model, train: Labelled, epochs: int, seed: int = 0) -
     if epochs:
         keras.utils.set_random_seed(seed)
         data = tf.data.Dataset.from_tensor_slices(train).shuffle(len(train[1]))
-        data = data.map(lambda x, y: (augmented(x), y))
+        data = data.map(lambda x, y: (cifar10.augmented(x), y))
         model.optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(RATE, epochs * steps)
         model.fit(data.batch(BATCH).prefetch(2), epochs=epochs, shuffle=False, verbose=2)
     return model
-
-
-def cached(path: pathlib.Path, make: Callable[[], keras.Model]) -> keras.Model:
-    """Returns the model that is saved at a path, made and saved first where there is none."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        make().save(path)
-    return keras.saving.load_model(path)  # type: ignore[no-any-return]
