@@ -57,6 +57,7 @@ class Calibration:
         labelled: whether labels are needed.
         batch_size: samples in a batch where `data` is whole arrays.
         part: all samples, or every fifth (`"held_out"`), or the others (`"fit"`).
+        most: larger batches are split into parts of so many samples. Default: none is.
 
     Raises:
         TypeError: the data can be read once only.
@@ -74,6 +75,7 @@ class Calibration:
     labelled: bool
     batch_size: int = 128
     part: Literal["all", "fit", "held_out"] = "all"
+    most: int | None = None
 
     def __post_init__(self) -> None:
         if self.data is None:
@@ -119,10 +121,22 @@ class Calibration:
             size = int(keras.tree.flatten(x)[0].shape[0])
             if size:
                 self._check(x, first)
-                yield from self._of_part(Batch(x, y, sample_weight, first, size))
+                for part in self._parts(Batch(x, y, sample_weight, first, size)):
+                    yield from self._of_part(part)
             first += size
         if not first:
             raise ValueError(f"The data of {self.who} is empty; expected {self._expected()}")
+
+    def _parts(self, batch: Batch) -> Iterator[Batch]:
+        """The batch, in parts where it is larger than it may be."""
+        most = self.most or batch.size
+        if most >= batch.size:
+            yield batch
+            return
+        for start in range(0, batch.size, most):
+            here = slice(start, min(start + most, batch.size))
+            x, y, sample_weight = _rows((batch.x, batch.y, batch.sample_weight), here)
+            yield Batch(x, y, sample_weight, batch.first + start, here.stop - start)
 
     def _of_part(self, batch: Batch) -> Iterator[Batch]:
         """The batch with the samples of this part alone, if there are any."""

@@ -7,7 +7,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from kprune import allocations, criteria, masks, refits, scores, weights, wrappers
+from kprune import (
+    allocations,
+    criteria,
+    masks,
+    progress,
+    refits,
+    scores,
+    weights,
+    wrappers,
+)
 
 Array = scores.Array
 
@@ -126,7 +135,8 @@ def _select(
         dead = [weight.size - weight.kept() for weight in each.members]
         divisors = each.divisors or [1.0] * len(each.members)
         parts = []
-        for weight, gone, divisor in zip(each.members, dead, divisors, strict=True):
+        of_weights = list(zip(each.members, dead, divisors, strict=True))
+        for weight, gone, divisor in progress.track(of_weights, "scoring"):
             part = scores.Part(
                 criterion.score(weight, evidence),
                 eligible=weight.alive if gone else None,

@@ -336,6 +336,7 @@ def test_a_failure_after_the_first_part_changes_nothing(data):
         (lambda: criteria.OBS(None, "diagonal"), 'Write hessian="layerwise"'),
         (lambda: criteria.OBS(None, damping="small"), "Write damping=0.01"),
         (lambda: criteria.OBS(None, damping=-1), "Write damping=0.01"),
+        (lambda: criteria.OBS(None, "full", sequential=True), "Write sequential=False"),
         (lambda: criteria.OBS(None, block_size=0), "Write block_size=64"),
         (lambda: criteria.Wanda(None, recomputations=0), "Write recomputations=1"),
         (lambda: criteria.OBD(None, "exakt"), "Write estimator='exact'"),

@@ -11,7 +11,7 @@ import kprune
 
 ROOT = pathlib.Path(kprune.__file__).parent
 FLOORS = [
-    {"files", "observing", "progress", "registration", "scores", "tables", "threads"},
+    {"files", "memory", "observing", "progress", "registration", "scores", "tables", "threads"},
     {"calibration", "masks", "patterns", "schedules"},
     {"normalization", "reconstruction", "weights"},
     {"allocations", "curvature", "wrappers"},

@@ -67,6 +67,11 @@ class OBS(layerwise.Layerwise):
                 f'hessian={self.hessian!r}; expected "layerwise", "full" or "block". '
                 'Write hessian="layerwise".'
             )
+        if self.sequential and self.hessian != "layerwise":
+            raise ValueError(
+                f'sequential=True came with hessian="{self.hessian}"; one layer after another goes '
+                'with "layerwise". Write sequential=False.'
+            )
         if not isinstance(self.block_size, int) or self.block_size < 1:
             raise ValueError(
                 f"block_size={self.block_size!r}; expected a whole number, at least 1. "

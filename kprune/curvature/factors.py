@@ -9,6 +9,8 @@ network has learned its data, as the gradients do.
 Samples are computed one after another inside one compiled loop, so the memory is that of one.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from kprune.curvature import objective
 Array = np.ndarray[Any, Any]
 Kind = Literal["gauss_newton", "empirical_fisher"]
 
+TOGETHER = 1 << 26  # values of factors that are returned at once
 LARGEST = 512  # outputs whose Hessian is still decomposed, for each sample
 
 
@@ -56,7 +59,7 @@ class Factors:
         self.exact, self.draws, self.seed = exact, draws, seed
 
     def rows(self, data: calibration.Calibration) -> Iterator[tuple[calibration.Batch, Array]]:
-        """Yields, for each batch, its factors as rows [samples, factors, weights].
+        """Yields, for some samples at a time, their factors as rows [samples, factors, weights].
 
         The weights are flattened one after another. The curvature of all data is
         `sum r r^T / n`, n the number of samples.
@@ -71,7 +74,9 @@ class Factors:
             return tf.map_fn(one, _samples(x, y, sample_weight), fn_output_signature=kind)
 
         traced = self._traced("rows", stacked)
-        for batch, rows in self.loss.over(data, traced, "factors of the curvature"):
+        size = sum(math.prod(each.shape) for each in self.loss.variables)
+        few = dataclasses.replace(data, most=max(1, TOGETHER // size))
+        for batch, rows in self.loss.over(few, traced, "factors of the curvature"):
             yield batch, np.asarray(rows)
 
     def squares(self, data: calibration.Calibration) -> list[Array]:

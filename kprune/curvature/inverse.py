@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from kprune import memory
+
 Array = np.ndarray[Any, Any]
 
 TOGETHER = 64  # factors that enter the recursion at once
@@ -78,6 +80,9 @@ class Root:
     Args:
         size: how many weights there are.
 
+    Raises:
+        MemoryError: when factors are added, they take more than half of the machine's memory.
+
     Example:
         >>> root = Root(3)
         >>> root.add(np.ones((10, 3)))
@@ -93,6 +98,12 @@ class Root:
 
     def add(self, factors: Array) -> None:
         """Takes factors [factors, weights]."""
+        rows = min(self._count + len(factors), 2 * self.size)
+        memory.check(
+            rows * self.size * factors.itemsize,
+            f"{rows:,} factors of the curvature of {self.size:,} weights",
+            'Use fewer samples, or write hessian="block" or hessian="layerwise".',
+        )
         self._rows.append(factors)
         self._count += len(factors)
         if self._count > 2 * self.size:

@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kprune import calibration, observing, weights
+from kprune import calibration, memory, observing, weights
 from kprune.curvature import grams, inputs
 
 Array = np.ndarray[Any, Any]
@@ -164,7 +163,7 @@ def _add(
     if samples == batch.size:  # else a layer mixes samples and positions, and none can be told
         weight = weight * sample_weights(batch, positions)
         held = batch.held_out & hold_out
-    _check_memory(split.fit, rows)
+    _check_size(split.fit, rows)
     for gram, chosen in ((split.fit, ~held), (split.held_out, held)):
         if chosen.any():
             old = None if before is None else _of_samples(before, chosen)
@@ -213,7 +212,7 @@ def _without_reader(weight: weights.Weight, split: grams.Split) -> None:
     )
 
 
-def _check_memory(gram: grams.Gram, rows: inputs.Rows) -> None:
+def _check_size(gram: grams.Gram, rows: inputs.Rows) -> None:
     if gram.total is not None or len(rows.values.shape) < 4:
         return
     *_, groups, size = rows.values.shape
@@ -222,13 +221,9 @@ def _check_memory(gram: grams.Gram, rows: inputs.Rows) -> None:
             f"The reader of {gram.path} gives rows of {size} values; its matrix has {gram.rows} "
             "rows. Mend the reader in kprune.curvature.inputs.READERS."
         )
-    needed = 8 * groups * size**2
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # not every system tells
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if needed > memory / 2:
-            raise MemoryError(
-                f"{gram.path} has {size:,} inputs; their Gram matrix would take "
-                f"{needed / 2**30:.0f} GiB of this machine's {memory / 2**30:.0f} GiB. Leave it "
-                f"out with kprune.wrap(model, exclude={gram.path!r}), or use a criterion without "
-                'Gram matrices, such as "magnitude".'
-            )
+    memory.check(
+        8 * groups * size**2,
+        f"{gram.path} has {size:,} inputs; their Gram matrix",
+        f"Leave it out with kprune.wrap(model, exclude={gram.path!r}), or use a criterion without "
+        'Gram matrices, such as "magnitude".',
+    )

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import linalg
 
-from kprune import patterns, weights
+from kprune import patterns, progress, weights
 from kprune.curvature import grams
 from kprune.quadratics import quadratic
 from kprune.reconstruction import damping as dampings
@@ -119,7 +119,8 @@ class Layerwise(quadratic.Quadratic):
     ) -> dict[weights.Weight, Array]:
         """What a solver of masked columns makes of each weight."""
         found = {}
-        for weight, mask in zip(members, keep, strict=True):
+        pairs = zip(members, keep, strict=True)
+        for weight, mask in progress.track(pairs, "moving the survivors", len(members)):
             split = self.splits[id(weight.variable)]
             if split.is_diagonal or (mask.all() and split.fit.crossed is None):
                 continue

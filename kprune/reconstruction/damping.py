@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from scipy.linalg import lapack
 
+from kprune import progress
+
 Array = np.ndarray[Any, Any]
 
 # Tried where damping is left to kprune: parts of the mean of the diagonal.
@@ -56,7 +58,7 @@ def choose(trial: Callable[[float], float], candidates: Sequence[float] = CANDID
         except ValueError:  # still singular
             return np.inf
 
-    errors = [tried(each) for each in candidates]
+    errors = [tried(each) for each in progress.track(candidates, "trying dampings")]
     known = [(e, -d) for e, d in zip(errors, candidates, strict=True) if np.isfinite(e)]
     if not known:
         raise ValueError(
