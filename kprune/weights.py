@@ -18,7 +18,9 @@ import tensorflow as tf
 from kprune import patterns
 
 Array = np.ndarray[Any, Any]
-Filter: TypeAlias = str | type | keras.layers.Layer | Callable[[keras.Variable], bool]
+Filter: TypeAlias = (
+    str | type | keras.layers.Layer | keras.Variable | Callable[[keras.Variable], bool]
+)
 Classes: TypeAlias = str | Mapping[str, str] | Callable[["Site"], str]
 
 KERNEL = re.compile(r"(kernel|embeddings)$")
@@ -178,8 +180,9 @@ def survey(
     Args:
         model: a built model or layer.
         include: what to prune; a regex, searched in the variable's path, a layer or a class of
-            layers narrow the choice among kernels and embeddings, and a callable of the variable
-            decides alone. A list is the union of its members. Default: every kernel.
+            layers narrow the choice among kernels and embeddings, a callable of the variable
+            decides alone on all with two axes or more, and a variable names itself, a bias too.
+            A list is the union of its members. Default: every kernel.
         exclude: what not to prune, in the same terms.
 
     Returns:
@@ -200,7 +203,7 @@ def survey(
     for site in walk(model):
         asked = any_of(wanted, site)
         refused = any_of(unwanted, site)
-        reason = _unprunable(site, [each for each in wanted if _is_predicate(each)])
+        reason = _unprunable(site, wanted)
         if reason is None and refused:
             reason = "excluded"
         if reason is None and include is not None and not asked:
@@ -261,10 +264,6 @@ def _listed(filters: Any) -> list[Any]:
     return list(filters) if isinstance(filters, (list, tuple, set)) else [filters]
 
 
-def _is_predicate(each: Any) -> bool:
-    return callable(each) and not isinstance(each, (type, keras.layers.Layer))
-
-
 def matches(each: Any, site: Site) -> bool:
     """Whether a filter of `survey` matches a site."""
     if isinstance(each, str):
@@ -273,20 +272,25 @@ def matches(each: Any, site: Site) -> bool:
         return any(isinstance(owner, each) for owner in site.owners)
     if isinstance(each, keras.layers.Layer):
         return any(owner is each for owner in site.owners)
+    if isinstance(each, keras.Variable):
+        return each is site.variable
     return bool(each(site.variable))
 
 
-def _unprunable(site: Site, predicates: list[Any]) -> str | None:
-    """The reason why a variable is no kernel, unless a predicate says that it is one."""
+def _unprunable(site: Site, wanted: list[Any]) -> str | None:
+    """The reason why a variable is no kernel, unless a filter names it in its own right."""
     if "float" not in str(site.variable.dtype):
         return f"{site.variable.dtype}, not floating"
     if not site.variable.shape:
         return "a single number"
-    if any(predicate(site.variable) for predicate in predicates):
+    if any(each is site.variable for each in wanted):
         return None
     if len(site.variable.shape) < 2:
         return "bias or scale"
-    return None if KERNEL.search(site.variable.name) else "not a kernel by its name"
+    predicates = [each for each in wanted if not isinstance(each, (str, type, keras.layers.Layer))]
+    if KERNEL.search(site.variable.name) or any(matches(each, site) for each in predicates):
+        return None
+    return "not a kernel by its name"
 
 
 def _example(paths: list[str]) -> str:

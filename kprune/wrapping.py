@@ -30,7 +30,7 @@ def wrap(
         model: a built model, or a layer.
         include: which kernels and embeddings; a regex searched in the variable's path, a layer, a
             class of layers, or a list of these. A callable of the variable may name a weight that
-            is called neither. Default: all.
+            is called neither, and a variable names itself, a bias too. Default: all.
         exclude: which of them not, in the same terms.
         classes: how weights group into classes for the allocation: "layer", "weight", "kind", a
             mapping from class to regex, or a callable.

@@ -122,7 +122,7 @@ class Deletion:
         """Puts the trained weights into the model, with new masks over all of them."""
         kprune.strip(self.model)
         self.model.set_weights(shaped(self.trained, self.model.weights))
-        kprune.wrap(self.model, include=lambda variable: True)  # biases too
+        kprune.wrap(self.model, include=self.model.trainable_variables)  # biases too
         return kprune.wrappers.find(self.model)
 
     def _candidates(

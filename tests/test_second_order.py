@@ -24,7 +24,7 @@ def xor():
     model.compile("sgd", "mse")
     x = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
     return (
-        kprune.wrap(model, include=lambda variable: True),
+        kprune.wrap(model, include=model.trainable_variables),
         x,
         np.array([[0.1], [0.9], [0.9], [0.1]]),
     )

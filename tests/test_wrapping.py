@@ -122,6 +122,22 @@ def test_a_callable_names_weights_that_are_no_kernels():
     assert [w.variable.name for w in wrappers.find(model)] == ["w", "kernel"]
 
 
+def test_a_variable_names_itself():
+    """A bias too, which no other filter reaches."""
+    model = mlp()
+    hidden, logits = model.layers
+    kprune.wrap(model, include=[hidden.bias, "logits"])
+    assert [w.variable for w in wrappers.find(model)] == [hidden.bias, logits.kernel]
+    kprune.prune(model, 0.5)
+    assert [w.kept() for w in wrappers.find(model)] == [0, 40]  # biases begin as zeros
+    kprune.strip(model)
+    kprune.wrap(model, exclude=hidden.kernel)
+    assert [w.variable for w in wrappers.find(model)] == [logits.kernel]
+    kprune.strip(model)
+    with pytest.raises(ValueError, match="matches nothing in mlp"):
+        kprune.wrap(model, exclude=mlp().layers[0].kernel)
+
+
 def test_wrapping_twice_is_harmless():
     model = kprune.wrap(mlp())
     kprune.prune(model, 0.5)
