@@ -1,5 +1,6 @@
-"""What the tests share: models of every kind, small and seeded."""
+"""What the tests share: a fresh start for each, and a problem to learn."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -7,6 +8,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import pytest
+
+
+def pytest_collection_finish() -> None:
+    """Each fresh session of Keras collects garbage, and imported modules are none."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
