@@ -1,6 +1,7 @@
 """Gram matrices of every kind of layer, against the outputs that single weights give."""
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -224,6 +225,23 @@ def test_embeddings_count_what_is_looked_up():
     (weight,) = wrappers.find(model)
     gram = observed(model, x)[id(weight.variable)].whole
     np.testing.assert_allclose(gram.diagonal(), np.repeat([[2], [3], [0], [0], [1]], 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("call", "count"),
+    [
+        ({}, [2, 2, 2, 0, 0]),
+        ({"start_index": 1}, [0, 2, 2, 2, 0]),
+        ({"positions": np.array([[0, 1, 1], [4, 1, 0]])}, [2, 3, 0, 0, 1]),
+    ],
+)
+def test_positions_are_looked_up(call, count):
+    given = keras.Input((3, 2))
+    layer = keras_hub.layers.PositionEmbedding(5)
+    model = kprune.wrap(keras.Model(given, layer(given, **call)))
+    (weight,) = wrappers.find(model)
+    gram = observed(model, np.ones((2, 3, 2), "float32"))[id(weight.variable)].whole
+    np.testing.assert_allclose(gram.diagonal(), np.repeat(np.array(count)[:, None], 2, 1))
 
 
 def test_sample_weights_count_as_samples():

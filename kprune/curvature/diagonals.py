@@ -115,7 +115,7 @@ class Hutchinson(Diagonal):
         product = products.hessian_vector(loss, self.mode)
         generator = tf.random.Generator.from_seed(self.seed)
 
-        @tf.function(reduce_retracing=True)
+        @objective.compiled
         def probe(x: Any, y: Any, sample_weight: Any) -> list[Any]:
             v = [
                 tf.cast(2 * generator.uniform(w.shape, 0, 2, tf.int32) - 1, w.dtype)
@@ -172,7 +172,7 @@ class Exact(Diagonal):
         sizes = [math.prod(each.shape) for each in loss.variables]
         number, kind = sum(sizes), loss.variables[0].dtype
 
-        @tf.function(reduce_retracing=True)
+        @objective.compiled
         def entries(x: Any, y: Any, sample_weight: Any, places: Any) -> Any:
             def entry(k: Any) -> Any:
                 pieces = tf.split(tf.one_hot(k, number, dtype=kind), sizes)

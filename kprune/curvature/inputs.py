@@ -101,6 +101,14 @@ def embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     return {} if call.get("reverse") else {"embeddings": Rows(_flat(tf.cast(x, tf.int64)))}
 
 
+def position_embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+    """The rows of the places of a sequence, one after another unless the call says which."""
+    positions = call.get("positions")
+    if positions is None:
+        positions = tf.range(x.shape[-2]) + tf.cast(call.get("start_index", 0), tf.int32)
+    return {"embeddings": Rows(_flat(tf.broadcast_to(positions, x.shape[:-1])))}
+
+
 def recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """`x_t` for the kernel and `h_{t-1}` for the recurrent kernel, steps behind a mask left out.
 
@@ -133,7 +141,8 @@ def recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     }
 
 
-READERS: dict[type, Reader] = {
+# By class, or by the name of a class whose package need not be there.
+READERS: dict[type | str, Reader] = {
     layers.Dense: dense,
     layers.EinsumDense: einsum_dense,
     layers.Conv1D: convolution,
@@ -147,6 +156,7 @@ READERS: dict[type, Reader] = {
     layers.Conv2DTranspose: transposed_convolution,
     layers.Conv3DTranspose: transposed_convolution,
     layers.Embedding: embedding,
+    "PositionEmbedding": position_embedding,  # KerasHub's
     layers.SimpleRNN: recurrent,
     layers.LSTM: recurrent,
     layers.GRU: recurrent,
@@ -155,7 +165,8 @@ READERS: dict[type, Reader] = {
 
 def reader(layer: keras.layers.Layer) -> Reader | None:
     """Returns the reader of a layer's class, or of the nearest class that it derives from."""
-    return next((READERS[each] for each in type(layer).__mro__ if each in READERS), None)
+    keys = [key for each in type(layer).__mro__ for key in (each, each.__name__)]
+    return next((READERS[key] for key in keys if key in READERS), None)
 
 
 def _flat(x: Any, *last: int) -> Any:

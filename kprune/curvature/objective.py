@@ -68,7 +68,7 @@ class Objective:
             object.__setattr__(self.model, TRACES, held)
         whole = key, tuple(id(each) for each in self.variables)
         if whole not in held.functions:
-            held.functions[whole] = tf.function(function, reduce_retracing=True)
+            held.functions[whole] = compiled(function)
         return held.functions[whole]
 
     def value(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -135,6 +135,14 @@ class Objective:
             totals = [a + b for a, b in zip(totals, arrays, strict=True)] if totals else arrays
             samples += batch.size
         return [total / samples for total in totals]
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function as a graph."""
+    # Not converted, as Keras's own steps are not: errors keep their words.
+    made = tf.function(function, autograph=False, reduce_retracing=True)
+    made._omit_frequent_tracing_warning = True  # one trace for each model is not too many
+    return made
 
 
 def derivative(tape: tf.GradientTape, target: Any, variables: Sequence[Any], **kwargs: Any) -> Any:
