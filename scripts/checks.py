@@ -31,4 +31,4 @@ def known(name: str, get: Callable[[Any], Any]) -> None:
 def sparsity(name: str, default: float, help: str) -> None:
     """Defines a flag of a sparsity in [0, 1)."""
     flags.DEFINE_float(name, default, help)
-    known(name, lambda value: kprune.schedules.Constant(value))
+    known(name, lambda value: kprune.registration.sparsity(value, name))
