@@ -42,13 +42,8 @@ def in_order(model):
         (lambda x, y, damping: "magnitude", 8, 0.06941),
         (lambda x, y, damping: criteria.OBD((x, y)), 4, 0.08448),
         (lambda x, y, damping: criteria.OBS((x, y), "full", damping=damping), 2, 0.01043),
-        (
-            lambda x, y, damping: criteria.OBS((x, y), "block", damping=damping, block_size=9),
-            None,
-            None,
-        ),
     ],
-    ids=["magnitude", "obd", "obs", "block"],
+    ids=["magnitude", "obd", "obs"],
 )
 def test_xor(criterion, gone, error):
     """What each deletes first, and the error it leaves, from an independent reproduction."""
@@ -58,9 +53,8 @@ def test_xor(criterion, gone, error):
     mean = np.mean([np.sum(each**2) / 4 for each in columns])
     kprune.prune(model, 1 / 9, criterion(x, y, 1e-6 / mean))
     (zero,) = np.flatnonzero(in_order(model) == 0)
-    if gone is not None:
-        assert zero == gone
-        assert np.mean((np.asarray(model(x)) - y) ** 2) / 2 == pytest.approx(error, abs=5e-6)
+    assert zero == gone
+    assert np.mean((np.asarray(model(x)) - y) ** 2) / 2 == pytest.approx(error, abs=5e-6)
 
 
 def jacobian_column(model, x, place):
