@@ -18,6 +18,7 @@ import statistics
 import time
 from typing import Any
 
+import curves
 import keras
 import measuring
 import networks
@@ -99,6 +100,7 @@ flags.DEFINE_integer("samples", None, "calibration samples", lower_bound=10)
 flags.DEFINE_integer("few", None, f"of them for OBD, {' and '.join(OF_FEW)}", lower_bound=10)
 flags.DEFINE_list("methods", None, f"some of: {', '.join(NAMES)}; default: all that are feasible")
 flags.DEFINE_string("json", None, "file for the results; rows that are in it are not run again")
+flags.DEFINE_string("figure", None, "PNG to draw the best known methods to; none by default")
 flags.register_validator(
     "methods",
     lambda names: names is None or set(names) <= set(NAMES),
@@ -147,6 +149,11 @@ def cell(rows: list[Row]) -> str:
     return f"{statistics.mean(found):.1f} ({statistics.stdev(found) / len(found) ** 0.5:.1f})"
 
 
+def mean_dense(rows: list[Row]) -> float:
+    """The mean accuracy of the networks as they were."""
+    return statistics.mean({row["seed"]: row["dense"] for row in rows}.values())
+
+
 def table(title: str, rows: list[Row], names: list[str], sparsities: list[float]) -> str:
     """The accuracies after the recalibration, a line for each method."""
     lines = []
@@ -155,7 +162,6 @@ def table(title: str, rows: list[Row], names: list[str], sparsities: list[float]
         seconds = statistics.median([row["seconds"] for row in own])
         each = [cell([row for row in own if row["sparsity"] == s]) for s in sparsities]
         lines.append([name, *each, f"{seconds:.1f}"])
-    dense = statistics.mean({row["seed"]: row["dense"] for row in rows}.values())
     footer = (
         f"{rows[0]['samples']} calibration samples; OBD, block and full: {rows[0]['few']}; in "
         f"parts, block and full: {STEPS} parts\n"
@@ -163,7 +169,7 @@ def table(title: str, rows: list[Row], names: list[str], sparsities: list[float]
         "LS: least squares; s: seconds to prune, median"
         + (f"\n{len(FLAGS.seeds)} seeds: mean (standard error)" if len(FLAGS.seeds) > 1 else "")
     )
-    head = f"{title}, pruned at once: test accuracy, dense {dense:.2f} %"
+    head = f"{title}, pruned at once: test accuracy, dense {mean_dense(rows):.2f} %"
     return tables.render(head, ["method", *(f"{s:.0%}" for s in sparsities), "s"], lines, footer)
 
 
@@ -199,6 +205,9 @@ def main(_: list[str]) -> None:
                     measuring.save(FLAGS.json, {"rows": known})
                 rows.append(row)
     print(table(title, rows, names, sparsities))
+    if FLAGS.figure:
+        figure = curves.draw(f"{title}, pruned at once", rows, mean_dense(rows))
+        figure.savefig(FLAGS.figure)
 
 
 if __name__ == "__main__":
