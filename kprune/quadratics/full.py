@@ -31,7 +31,8 @@ class Root:
 
     Args:
         members: the weights, in the order of the columns.
-        matrix: R [rows, weights], `R^T R` the curvature; overwritten.
+        matrix: R [rows, weights], `R^T R` the curvature, zero where weights have gone;
+            overwritten.
     """
 
     def __init__(self, members: Sequence[weights.Weight], matrix: Array) -> None:
@@ -42,7 +43,8 @@ class Root:
         lengths, directions = np.linalg.eigh(self.inner(self.alive))
         self.lengths = np.maximum(lengths, 0)
         for piece in self.pieces():
-            self.matrix[:, piece] = directions.T @ self.matrix[:, piece].astype(
+            here = piece.start + np.flatnonzero(self.alive[piece])  # the others are zero
+            self.matrix[:, here] = directions.T @ self.matrix[:, here].astype(
                 np.float64, copy=False
             )
         self.mean = float(self.lengths.sum()) / max(1, int(np.count_nonzero(self.alive)))
