@@ -162,9 +162,10 @@ def table(title: str, rows: list[Row], names: list[str], sparsities: list[float]
         seconds = statistics.median([row["seconds"] for row in own])
         each = [cell([row for row in own if row["sparsity"] == s]) for s in sparsities]
         lines.append([name, *each, f"{seconds:.1f}"])
+    models = ", block, full" if set(OF_FEW) <= set(names) else ""
     footer = (
-        f"{rows[0]['samples']} calibration samples; OBD, block and full: {rows[0]['few']}; in "
-        f"parts, block and full: {STEPS} parts\n"
+        f"{rows[0]['samples']} calibration samples; OBD{models}: {rows[0]['few']}\n"
+        f"OBD in parts{models}: {STEPS} parts\n"
         "class-blind, but for uniform and erk; Wanda within outputs, SparseGPT within slabs\n"
         "LS: least squares; s: seconds to prune, median"
         + (f"\n{len(FLAGS.seeds)} seeds: mean (standard error)" if len(FLAGS.seeds) > 1 else "")
