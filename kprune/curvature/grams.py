@@ -21,7 +21,7 @@ from kprune.curvature import inputs
 
 Array = np.ndarray[Any, Any]
 
-PIECE = 2048  # rows multiplied at once
+SMALLEST, LARGEST = 512, 2048  # positions multiplied at once
 
 
 @dataclasses.dataclass(eq=False)
@@ -96,10 +96,10 @@ class Gram:
         if rows.group is not None:
             self.group = rows.group
         x = _weighed(values, weight)
-        self.total = _sum(self.total, _products(x, x))
+        self.total = _add_products(self.total, x, x)
         if before is not None:
-            found = _products(x, _weighed(np.asarray(before.values), weight))
-            self.crossed = _sum(self.crossed, found)
+            y = _weighed(np.asarray(before.values), weight)
+            self.crossed = _add_products(self.crossed, x, y)
 
     def _total(self) -> Array:
         if self.total is None:
@@ -147,12 +147,16 @@ def _weighed(values: Array, weight: Array) -> Array:
     return values
 
 
-def _products(x: Array, y: Array) -> Array:
-    """`sum x y^T` over positions for each group, [group, rows, rows] as float64."""
+def _add_products(total: Array | None, x: Array, y: Array) -> Array:
+    """Adds `sum x y^T` over positions for each group to a total [group, rows, rows] in place."""
     positions, groups, rows = x.shape
+    if total is None:
+        total = np.zeros((groups, rows, rows))
+    # A piece for each core at least, but none so small that to add it takes longer than to make it.
+    piece = min(LARGEST, max(SMALLEST, -(-positions // threads.CORES)))
 
     def product(start: int) -> Array:
-        here = slice(start, start + PIECE)
+        here = slice(start, start + piece)
         if groups > 1:
             left, right = x[here].transpose(1, 2, 0), y[here].transpose(1, 0, 2)
             return left @ right
@@ -161,7 +165,6 @@ def _products(x: Array, y: Array) -> Array:
         right = left if y is x else np.ascontiguousarray(y[here, 0])
         return (left.T @ right)[None]
 
-    total = np.zeros((groups, rows, rows))
-    for found in threads.side_by_side(product, range(0, positions, PIECE)):
+    for found in threads.side_by_side(product, range(0, positions, piece)):
         total += found
     return total

@@ -68,13 +68,18 @@ def choose(trial: Callable[[float], float], candidates: Sequence[float] = CANDID
     return -min(known)[1]
 
 
-def cholesky(matrix: Array) -> Array:
+def cholesky(matrix: Array, overwrite: bool = False) -> Array:
     """Returns the lower L with `L L^T` the matrix, which is symmetric and positive.
+
+    Args:
+        matrix: [rows, rows]; rows that are contiguous save a copy.
+        overwrite: let it become L.
 
     Raises:
         ValueError: the matrix is singular or indefinite.
     """
-    factor, info = lapack.dpotrf(matrix, lower=1)
+    # LAPACK wants columns contiguous, which the transpose, the same matrix, has.
+    factor, info = lapack.dpotrf(matrix.T, lower=1, overwrite_a=overwrite)
     if info:
         raise ValueError(
             f"The Hessian of {len(matrix)} inputs is singular or indefinite; expected a positive "
@@ -89,6 +94,7 @@ def inverse(matrix: Array) -> Array:
     Raises:
         ValueError: the matrix is singular or indefinite.
     """
-    lower, _ = lapack.dpotri(cholesky(matrix), lower=1)
-    lower = np.tril(lower)
-    return lower + np.tril(lower, -1).T
+    lower, _ = lapack.dpotri(cholesky(matrix), lower=1, overwrite_c=1)  # zero above the diagonal
+    whole: Array = lower + lower.T
+    np.fill_diagonal(whole, np.diagonal(lower))
+    return whole

@@ -1,6 +1,5 @@
 """Masked least squares: for any mask, the survivors that keep the outputs best."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,55 +38,60 @@ def solve(hessian: Array, matrix: Array, keep: Array) -> Array:
         >>> solve(x.T @ x, np.array([[1.0], [1.0]]), np.array([[False], [True]])).T
         array([[0. , 1.5]])
     """
-    rows, number = matrix.shape
-    original = matrix.astype(np.float64)
-    result = np.where(keep, original, 0.0)
-    kept = np.count_nonzero(keep, axis=0)
+    rows = len(matrix)
+    # Turned, so that each column lies in one piece: to pick from others costs as much as to solve.
+    columns = np.ascontiguousarray(matrix.T, np.float64)
+    alive = np.ascontiguousarray(keep.T)
+    result = np.where(alive, columns, 0.0)
+    kept = np.count_nonzero(alive, axis=1)
     todo = np.flatnonzero((kept > 0) & (kept < rows))
     dense = kept[todo] > rows / 2
-    sparse_ones, dense_ones = todo[~dense], todo[dense]
-    if sparse_ones.size:
-        target = np.zeros_like(original)
-        target[:, sparse_ones] = hessian @ original[:, sparse_ones]
-
-        def from_survivors(column: int) -> None:
-            here = np.flatnonzero(keep[:, column])
-            result[here, column] = _solve(hessian, here, target[here, column])
-
-        _each(from_survivors, sparse_ones)
-    if dense_ones.size:
+    few, many = todo[~dense], todo[dense]
+    if few.size:
+        result[few] = _solutions(hessian, alive[few], columns[few] @ hessian)
+    if many.size:
         inverse = damping.inverse(hessian)
+        pushes = _solutions(inverse, ~alive[many], columns[many])
+        result[many] -= np.where(alive[many], pushes @ inverse, 0)
+    return result.T
 
-        def from_fallen(column: int) -> None:
-            gone = np.flatnonzero(~keep[:, column])
-            push = _solve(inverse, gone, original[gone, column])
-            result[:, column] = original[:, column] - push @ inverse[gone]
-            result[gone, column] = 0
 
-        _each(from_fallen, dense_ones)
+def _solutions(matrix: Array, chosen: Array, targets: Array) -> Array:
+    """Solves the chosen rows and columns of a positive matrix, one system for each target.
+
+    Args:
+        matrix: [rows, rows].
+        chosen: boolean [systems, rows].
+        targets: [systems, rows].
+
+    Returns:
+        [systems, rows], zero where nothing is chosen.
+    """
+    result = np.zeros(targets.shape)
+
+    def some(places: Array) -> list[tuple[int, Array, Array]]:
+        found = []
+        for place in places:
+            here = np.flatnonzero(chosen[place])
+            found.append((place, here, _solve(matrix[np.ix_(here, here)], targets[place, here])))
+        return found
+
+    parts = np.array_split(np.arange(len(targets)), max(1, len(targets) // 16))
+    with progress.bar("least squares in columns", len(targets)) as bar:
+        for solved in threads.side_by_side(some, parts):
+            for place, here, values in solved:
+                result[place, here] = values
+            bar.advance(len(solved))
     return result
 
 
-def _solve(matrix: Array, here: Array, target: Array) -> Array:
-    """Solves the rows and columns `here` of a positive matrix for a target."""
-    _, found, info = lapack.dposv(matrix.take(here, 0).take(here, 1), target, lower=1)
+def _solve(matrix: Array, target: Array) -> Array:
+    """Solves one system; the matrix is overwritten."""
+    # LAPACK wants columns contiguous, which the transpose, the same matrix, has.
+    _, found, info = lapack.dposv(matrix.T, target, lower=1, overwrite_a=1)
     if info:
         raise ValueError(
-            f"The Hessian of {len(here)} surviving inputs is singular; expected a positive one, "
+            f"The Hessian of {len(target)} surviving inputs is singular; expected a positive one, "
             'which damping makes it. Write damping="auto" or damping=0.01.'
         )
     return found
-
-
-def _each(solve: Callable[[int], None], columns: Array) -> None:
-    """Solves some columns, a handful in each turn of a thread."""
-
-    def some(part: Array) -> int:
-        for column in part:
-            solve(column)
-        return len(part)
-
-    parts = np.array_split(columns, max(1, len(columns) // 16))
-    with progress.bar("least squares in columns", len(columns)) as bar:
-        for done in threads.side_by_side(some, parts):
-            bar.advance(done)

@@ -30,9 +30,9 @@ def factor(hessian: Array) -> Array:
     Raises:
         ValueError: H is singular or indefinite.
     """
-    lower = damping.cholesky(np.ascontiguousarray(hessian[::-1, ::-1]))
-    inverted, _ = lapack.dtrtri(lower, lower=1)
-    return np.ascontiguousarray(np.tril(inverted)[::-1, ::-1])
+    lower = damping.cholesky(np.ascontiguousarray(hessian[::-1, ::-1]), overwrite=True)
+    inverted, _ = lapack.dtrtri(lower, lower=1, overwrite_c=1)
+    return inverted[::-1, ::-1]
 
 
 def run(
