@@ -156,7 +156,6 @@ def row(result: dict[str, Any]) -> list[str]:
     return [
         result["method"],
         str(result["inputs"]),
-        str(result["outputs"] or "-"),
         spread(result["seconds"]),
         spread(result["peer_seconds"]),
         f"{faster:.2f}x",
@@ -172,31 +171,29 @@ def spread(seconds: list[float]) -> str:
     return f"{middle:.0f} [{low:.0f}, {high:.0f}]" if len(seconds) > 1 else f"{middle:.0f}"
 
 
-def main(_: list[str]) -> None:
-    """Measures every size and prints a table."""
-    results = [each for size in FLAGS.sizes for each in measured(int(size))]
-    results.sort(key=lambda each: each["method"])
-    names = [
-        "method",
-        "inputs",
-        "outputs",
-        "kprune ms",
-        "PyTorch ms",
-        "faster",
-        "MiB",
-        "MiB",
-        "loss",
-    ]
-    pools = [each for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
-    blas = sorted({f"{p['internal_api']} {p['version']} {p.get('architecture')}" for p in pools})
+def table(results: list[dict[str, Any]], blas: list[str]) -> str:
+    """The measurements, a line each."""
+    names = ["method", "inputs", "kprune ms", "PyTorch ms", "faster", "MiB", "MiB", "loss"]
+    exact = [r["outputs"] for r in results if r["method"] == "ExactOBS"]
     footer = (
+        f"outputs: {FLAGS.outputs}; of ExactOBS {', '.join(map(str, exact))}, as the peer holds an "
+        "inverse for each\n"
         "ms: median [quartiles], in turns; MiB: peak of memory, kprune's and PyTorch's\n"
         f"loss: squared error of the layer at {FLAGS.sparsity:.0%}, PyTorch's / kprune's; of Gram: "
         f"norm\nBLAS: {', '.join(blas)}; PyTorch {torch.__version__}, {torch.get_num_threads()} "
         "threads"
     )
     title = "Layer-wise pruning, and the published algorithms in PyTorch"
-    print(tables.render(title, names, [row(each) for each in results], footer), flush=True)
+    lines = [row(each) for each in sorted(results, key=lambda each: each["method"])]
+    return tables.render(title, names, lines, footer)
+
+
+def main(_: list[str]) -> None:
+    """Measures every size and prints a table."""
+    results = [each for size in FLAGS.sizes for each in measured(int(size))]
+    pools = [each for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
+    blas = sorted({f"{p['internal_api']} {p['version']} {p.get('architecture')}" for p in pools})
+    print(table(results, blas), flush=True)
     if FLAGS.whole:
         FLAGS.outputs = 1024
         batches, matrix = layer(1024)
