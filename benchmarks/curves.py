@@ -47,7 +47,8 @@ def draw(title: str, rows: Sequence[Mapping[str, Any]], dense: float) -> Figure:
             means = [statistics.mean(each) for each in found]
             axes.plot([100 * s for s in sparsities], means, "o-", color=color, markersize=4)
             ends.append((means[-1], name, color))
-    axes.axhline(dense, color=DENSE, linestyle="--", linewidth=1)
+    ends_of_axis = [100 * sparsities[0], 100 * sparsities[-1]]
+    axes.plot(ends_of_axis, [dense, dense], "--", color=DENSE, linewidth=1)
     ends.append((dense, f"dense, {dense:.1f} %", DENSE))
     low, high = axes.get_ylim()
     place = low
