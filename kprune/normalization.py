@@ -25,8 +25,9 @@ def recalibrate_batch_norm(model: M, data: Any, batch_size: int = 128) -> M:
     `mean = sum n_b mean_b / n`,  `variance = sum n_b (variance_b + mean_b^2) / n - mean^2`,
 
     with n_b samples in a batch, so a few hundred samples do. They should be as the model saw them
-    in training, augmentation included: a ResNet-20 trained on shifted images lost four points with
-    the statistics of images that were not. Layers with `trainable=False` are re-estimated too.
+    in training, augmentation included: images that are not shifted or flipped have other statistics
+    than those that the weights were trained with. Layers with `trainable=False` are re-estimated
+    too.
 
     Args:
         model: a built model, wrapped or not. One without batch normalisation stays as it is.

@@ -219,8 +219,8 @@ def survey(
                 shown = ", ".join(paths[:5]) + (", ..." if len(paths) > 5 else "")
                 raise ValueError(
                     f"{name}={each!r} matches nothing in {model.name}; expected a regex, a layer, "
-                    f"a class of layers or a function of the variable that matches one of {shown}. "
-                    f"Write {name}={_example(paths)!r}."
+                    "a class of layers, a variable or a function of it that matches one of "
+                    f"{shown}. Write {name}={_example(paths)!r}."
                 )
     return chosen, others
 

@@ -23,7 +23,6 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
-import tensorflow as tf
 from absl import app, flags
 from deletion import CRITERIA, Deletion, Left
 from monks import PROBLEMS, Problem, Robots, load
@@ -103,7 +102,6 @@ def main(argv: list[str]) -> None:
     """Reads the flags, prints the tables."""
     if len(argv) > 1:
         raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
-    tf.get_logger().setLevel("ERROR")  # it takes each new model for a needless retracing
     reproduce(flags.FLAGS)
 
 

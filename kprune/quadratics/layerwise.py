@@ -63,8 +63,10 @@ class Layerwise(quadratic.Quadratic):
         pattern = weight.pattern
         n_of_m = (pattern.n, pattern.m) if isinstance(pattern, patterns.NM) else None
 
+        dead = split.whole.diagonal() == 0  # what weighs an input that is always zero costs nothing
+
         def costs_of(hessian: Array, aim: Array, columns: Array) -> Array:
-            living = self._living(weight, aim, columns)
+            living = np.where(dead[:, columns], 0, aim)
             return elimination.costs(hessian, living, alive[:, columns], n_of_m)
 
         def prune(hessian: Array, aim: Array, columns: Array) -> Array:
@@ -93,12 +95,13 @@ class Layerwise(quadratic.Quadratic):
 
     def sweep_scores(self, weight: weights.Weight) -> Array:
         """Returns SparseGPT's scores of a weight, swept to the sparsity; one is the threshold."""
-        if self.splits[id(weight.variable)].is_diagonal:
+        split = self.splits[id(weight.variable)]
+        if split.is_diagonal:
             return self.costs(weight)
-        alive = _matrices(weight)[1]
+        alive, dead = _matrices(weight)[1], split.whole.diagonal() == 0
 
         def run(hessian: Array, aim: Array, columns: Array) -> tuple[Array, Array, Array]:
-            living, upper = self._living(weight, aim, columns), sweep.factor(hessian)
+            living, upper = np.where(dead[:, columns], 0, aim), sweep.factor(hessian)
             return sweep.run(upper, living, self.sparsity, alive[:, columns], weight.pattern)
 
         self._choose(weight, lambda *arguments: run(*arguments)[2])
@@ -135,11 +138,6 @@ class Layerwise(quadratic.Quadratic):
             found[weight] = self._solved(weight, masked)
         return found
 
-    def _living(self, weight: weights.Weight, aim: Array, columns: Array) -> Array:
-        """The columns, what weighs an input that is always zero put to zero."""
-        dead = self.splits[id(weight.variable)].whole.diagonal()[:, columns] == 0
-        return np.where(dead, 0, aim)
-
     def _choose(self, weight: weights.Weight, prune: Solve) -> None:
         """Notes the damping whose pruned columns err least on held-out samples."""
         if weight in self._chosen:
@@ -152,17 +150,18 @@ class Layerwise(quadratic.Quadratic):
         matrix, group = _matrices(weight)[0], split.fit.group
         number = min(SAMPLE, len(group))
         sample = np.unique(np.linspace(0, len(group) - 1, number).astype(np.int64))
+        parts = []
+        for which in np.unique(group[sample]):
+            columns = sample[group[sample] == which]
+            before = split.held_out.cross(which) @ matrix[:, columns]
+            parts.append((which, columns, split.held_out.hessian(which), before))
 
         def trial(damping: float) -> float:
             total = 0.0
-            for which in np.unique(group[sample]):
-                columns = sample[group[sample] == which]
-                hessian, aim = _aimed(split.fit, which, matrix[:, columns], damping)
-                values = prune(hessian, aim, columns)
-                held_out = split.held_out
-                before = held_out.cross(which) @ matrix[:, columns]
-                moved = held_out.hessian(which) @ values
-                total += float(np.einsum("rc,rc->", values, moved / 2 - before))
+            for which, columns, held_out, before in parts:
+                given = _aimed(split.fit, which, matrix[:, columns], damping)
+                values = prune(*given, columns)
+                total += float(np.einsum("rc,rc->", values, held_out @ values / 2 - before))
             return total
 
         self._chosen[weight] = dampings.choose(trial)
