@@ -217,8 +217,9 @@ def survey(
             if id(each) not in used:
                 paths = [site.path for site in walk(model) if _unprunable(site, []) is None]
                 shown = ", ".join(paths[:5]) + (", ..." if len(paths) > 5 else "")
+                came = each.path if isinstance(each, keras.Variable) else repr(each)
                 raise ValueError(
-                    f"{name}={each!r} matches nothing in {model.name}; expected a regex, a layer, "
+                    f"{name}={came} matches nothing in {model.name}; expected a regex, a layer, "
                     "a class of layers, a variable or a function of it that matches one of "
                     f"{shown}. Write {name}={_example(paths)!r}."
                 )

@@ -134,7 +134,7 @@ def test_a_variable_names_itself():
     kprune.wrap(model, exclude=hidden.kernel)
     assert [w.variable for w in wrappers.find(model)] == [logits.kernel]
     kprune.strip(model)
-    with pytest.raises(ValueError, match="matches nothing in mlp"):
+    with pytest.raises(ValueError, match="exclude=mlp/hidden/kernel matches nothing in mlp"):
         kprune.wrap(model, exclude=mlp().layers[0].kernel)
 
 
