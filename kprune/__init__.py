@@ -13,9 +13,14 @@ from kprune import (
     masks,
     patterns,
     refits,
+    regularizers,
+    retraining,
+    rewinding,
     schedules,
+    thresholds,
     wrapping,
 )
+from kprune.accumulation import accumulating
 from kprune.normalization import recalibrate_batch_norm
 from kprune.pruning import prune, step
 from kprune.reporting import report
@@ -26,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Pruned",
+    "accumulating",
     "allocations",
     "callbacks",
     "criteria",
@@ -37,10 +43,14 @@ __all__ = [
     "prune",
     "recalibrate_batch_norm",
     "refits",
+    "regularizers",
     "report",
+    "retraining",
+    "rewinding",
     "schedules",
     "step",
     "strip",
+    "thresholds",
     "wrap",
     "wrapping",
 ]

@@ -81,7 +81,7 @@ class ClassUniform(Allocation):
 
     def cuts(self, members: Sequence[weights.Weight], sparsity: float) -> list[Cut]:
         """A cut for each class."""
-        groups = list(_by_class(members).values())
+        groups = list(by_class(members).values())
         sizes = [_size(group) for group in groups]
         counts = _lowest_ranks(sizes, _count(members, sparsity))
         return [Cut(group, count) for group, count in zip(groups, counts, strict=True)]
@@ -105,9 +105,9 @@ class ClassDistribution(Allocation):
 
     def cuts(self, members: Sequence[weights.Weight], sparsity: float) -> list[Cut]:
         """One cut of everything, each class in units of its standard deviation."""
-        deviation = {name: _deviation(group) for name, group in _by_class(members).items()}
+        spread = {name: deviation(group) for name, group in by_class(members).items()}
         # A class without spread has a threshold of zero and gives its weights last.
-        divisors = [max(deviation[weight.label], np.finfo(float).tiny) for weight in members]
+        divisors = [max(spread[weight.label], np.finfo(float).tiny) for weight in members]
         return [Cut(members, _count(members, sparsity), divisors)]
 
 
@@ -180,7 +180,7 @@ class Fixed(Allocation):
         return zeros / max(1, _size(members))
 
     def _groups(self, members: Sequence[weights.Weight]) -> dict[str, list[weights.Weight]]:
-        groups = _by_class(members)
+        groups = by_class(members)
         for name in self.targets:
             if name not in groups:
                 known = ", ".join(f'"{each}"' for each in groups)
@@ -199,15 +199,16 @@ def _count(members: Sequence[weights.Weight], sparsity: float) -> int:
     return round(sparsity * _size(members))
 
 
-def _by_class(members: Sequence[weights.Weight]) -> dict[str, list[weights.Weight]]:
+def by_class(members: Sequence[weights.Weight]) -> dict[str, list[weights.Weight]]:
+    """Returns the weights of each class, in their order."""
     groups: dict[str, list[weights.Weight]] = {}
     for weight in members:
         groups.setdefault(weight.label, []).append(weight)
     return groups
 
 
-def _deviation(members: Sequence[weights.Weight]) -> float:
-    """The standard deviation of the surviving weights, in two passes over small pieces."""
+def deviation(members: Sequence[weights.Weight]) -> float:
+    """Returns the standard deviation of the surviving weights, in two passes over pieces."""
     size = mean = square = 0.0
     for center in (False, True):
         size = total = 0.0

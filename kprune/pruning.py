@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from kprune import (
+    accumulation,
     allocations,
     criteria,
     cutting,
@@ -159,3 +160,4 @@ def _prune(model: keras.Model, sparsity: Any, criterion: Any, allocation: Any, r
     with several:
         for stage in progress.track(stages, "pruning"):
             cutting.cut(model, members, stage, criterion, allocation, refit)
+    accumulation.fade(model, criterion)

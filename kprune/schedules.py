@@ -23,23 +23,18 @@ from kprune import registration
 Step = int | float  # an int is a step, a float a fraction of the fit
 
 
-class Schedule(registration.Member, abc.ABC):
-    """A function from step to sparsity. Subclasses are frozen dataclasses.
+class Grid(registration.Member):
+    """Steps at which something is done. Subclasses are frozen dataclasses.
 
-    A subclass has the fields or properties `begin_step`, `end_step` and `frequency`, and
-    implements `__call__` for steps from `begin_step` to `end_step`.
+    A subclass has the fields or properties `begin_step`, `end_step` and `frequency`.
     """
 
     begin_step: Step
     end_step: Step
     frequency: Step
 
-    @abc.abstractmethod
-    def __call__(self, step: int) -> float:
-        """Returns the sparsity at a step."""
-
     def resolve(self, steps: int | None, origin: int = 0) -> Self:
-        """Returns this schedule with every fraction of the fit turned into a step.
+        """Returns this grid with every fraction of the fit turned into a step.
 
         Args:
             steps: updates that the fit makes; `None` where it is not known.
@@ -114,6 +109,40 @@ class Schedule(registration.Member, abc.ABC):
                 f"at its begin or after it. Write begin_step={self.end_step}, "
                 f"end_step={self.begin_step}."
             )
+
+
+class Schedule(Grid, abc.ABC):
+    """A function from step to sparsity. Subclasses are frozen dataclasses.
+
+    A subclass implements `__call__` for steps from `begin_step` to `end_step`.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, step: int) -> float:
+        """Returns the sparsity at a step."""
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Interval(Grid):
+    """From one step to another, every so often: when something is done that sets no sparsity.
+
+    Args:
+        begin_step: first step; a float is a fraction of the fit.
+        end_step: last step, in the same terms.
+        frequency: steps from one to the next.
+
+    Example:
+        >>> Interval(100, 500, 150).after(420)
+        500
+    """
+
+    begin_step: Step = 0.0
+    end_step: Step = 1.0
+    frequency: Step = 100
+
+    def __post_init__(self) -> None:
+        self._check()
 
 
 @registration.register

@@ -6,6 +6,7 @@ constraint, and `Masks` holds the mask variables under an attribute of the model
 saving finds them and its counting of weights does not.
 """
 
+import contextlib
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -196,6 +197,12 @@ def project(model: keras.layers.Layer) -> None:
     """
     for weight in present(model):
         write(weight)
+
+
+def scope(model: Any) -> Any:
+    """Returns the distribution strategy under which a model's variables are made."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return strategy.scope() if strategy is not None else contextlib.nullcontext()
 
 
 def cuts(model: keras.layers.Layer) -> int:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import keras
 
-from kprune import curvature, patterns, weights, wrappers
+from kprune import curvature, patterns, proximal, slots, weights, wrappers
 
 L = TypeVar("L", bound=keras.layers.Layer)
 
@@ -73,7 +73,7 @@ def wrap(
     if new:
         masks = wrappers.masks_of(model) or wrappers.Masks()
         try:
-            with _scope(model):
+            with wrappers.scope(model):
                 for site, label in new:
                     masks.add(site, label, pattern)
         except BaseException:
@@ -104,8 +104,10 @@ def strip(model: L) -> L:
         >>> model = kprune.strip(model)
     """
     _check_keras(model)
+    proximal.remove(model)
     _take_off(model)
     for layer in model._flatten_layers():
+        slots.clear(layer)
         wrappers.forget(layer, wrappers.CUTS, wrappers.MADE_AT, wrappers.INITIAL_RATE)
     _forget_traces(model)
     return wrappers.replace_pruned(model)  # type: ignore[return-value]
@@ -148,12 +150,6 @@ def _forget_traces(model: Any) -> None:
     for name in ("train_function", "test_function", "predict_function"):
         if getattr(model, name, None) is not None:
             setattr(model, name, None)
-
-
-def _scope(model: Any) -> Any:
-    """The distribution strategy under which the model's variables were made."""
-    strategy = getattr(model, "distribute_strategy", None)
-    return strategy.scope() if strategy is not None else contextlib.nullcontext()
 
 
 def _check_keras(model: Any) -> None:

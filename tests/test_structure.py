@@ -11,13 +11,14 @@ import kprune
 
 ROOT = pathlib.Path(kprune.__file__).parent
 FLOORS = [
-    {"files", "memory", "observing", "progress", "registration", "scores", "tables", "threads"},
+    {"files", "memory", "observing", "progress", "registration", "retraining"}
+    | {"scores", "tables", "threads"},
     {"calibration", "masks", "patterns", "schedules"},
     {"normalization", "reconstruction", "weights"},
     {"allocations", "curvature", "wrappers"},
-    {"quadratics"},
-    {"criteria", "refits"},
-    {"cutting", "reporting", "wrapping"},
+    {"quadratics", "regularizers", "rewinding", "slots", "thresholds"},
+    {"criteria", "proximal", "refits"},
+    {"accumulation", "cutting", "reporting", "wrapping"},
     {"pruning"},
     {"callbacks", "export"},
 ]

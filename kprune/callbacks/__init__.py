@@ -1,6 +1,17 @@
 """Callbacks: when. They go into `model.fit(callbacks=[...])`."""
 
 from kprune.callbacks.dropout import DropoutRatioAdjustment
+from kprune.callbacks.proximal import ReweightedProximal
 from kprune.callbacks.pruning import Pruning
+from kprune.callbacks.regularization import Regularization
+from kprune.callbacks.rewinding import Rewinding
+from kprune.callbacks.threshold import ThresholdPruning
 
-__all__ = ["DropoutRatioAdjustment", "Pruning"]
+__all__ = [
+    "DropoutRatioAdjustment",
+    "Pruning",
+    "Regularization",
+    "ReweightedProximal",
+    "Rewinding",
+    "ThresholdPruning",
+]

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from kprune import observing, weights, wrappers
+from kprune.callbacks import scheduled
 
 
 class DropoutRatioAdjustment(keras.callbacks.Callback):
@@ -73,9 +74,8 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
             rate = wrappers.initial_rate(layer) * math.sqrt(now / max(1, before))
             changed |= not math.isclose(rate, layer.rate, rel_tol=1e-9)
             layer.rate = rate
-        if changed and self.model.train_function is not None:
-            # The rate is a Python number, read when the step is traced.
-            self.model.make_train_function(force=True)
+        if changed:  # a Python number, read when the step is traced
+            scheduled.retrace(self.model)
 
 
 def feeding(

@@ -3,8 +3,10 @@
 from typing import Any
 
 from kprune import registration
+from kprune.criteria.accumulations import Accumulation
 from kprune.criteria.criterion import Calibrated, Criterion, Stage
 from kprune.criteria.magnitude import Magnitude
+from kprune.criteria.movement import Movement
 from kprune.criteria.obd import OBD
 from kprune.criteria.obs import OBS
 from kprune.criteria.random import Random
@@ -15,9 +17,11 @@ from kprune.criteria.wanda import Wanda
 __all__ = [
     "OBD",
     "OBS",
+    "Accumulation",
     "Calibrated",
     "Criterion",
     "Magnitude",
+    "Movement",
     "Random",
     "Saliency",
     "SparseGPT",
@@ -30,6 +34,7 @@ MEMBERS = {
     "magnitude": Magnitude,
     "random": Random,
     "saliency": Saliency,
+    "movement": Movement,
     "obd": OBD,
     "obs": OBS,
     "wanda": Wanda,

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from kprune import calibration, registration, scores, weights
+from kprune.criteria import accumulations
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,7 +31,8 @@ class Criterion(registration.Member, abc.ABC):
     Subclasses are frozen dataclasses. They implement `score`, and fill the others where the
     formula needs data (`observe`), a large step in several parts (`stages`), one layer after
     another (`groups`), or moves the survivors (`compensate`). What `observe` returns is handed to
-    the others and then forgotten, so a criterion itself never holds state.
+    the others and then forgotten, so a criterion itself never holds state. Where the formula
+    gathers something over the updates of a training, `accumulation` says what.
     """
 
     @abc.abstractmethod
@@ -39,6 +41,11 @@ class Criterion(registration.Member, abc.ABC):
 
     def observe(self, model: keras.Model, members: Sequence[weights.Weight], stage: Stage) -> Any:
         """Looks at the data before a cut; returns the evidence for the scores."""
+        return None
+
+    @property
+    def accumulation(self) -> accumulations.Accumulation | None:
+        """What every update of a training adds to the evidence; `None` where nothing does."""
         return None
 
     def stages(self, present: float, sparsity: float) -> Iterable[float]:

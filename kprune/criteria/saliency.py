@@ -1,13 +1,14 @@
 """Saliency: what the loss would not miss, to first order."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
-from kprune import curvature, registration, scores, weights
-from kprune.criteria import criterion
+from kprune import curvature, registration, scores, slots, weights
+from kprune.criteria import accumulations, criterion
 
 
 @registration.register
@@ -17,7 +18,8 @@ class Saliency(criterion.Calibrated):
 
     Use it before or during training, where gradients are not zero yet. `L` is the model's own
     compiled loss, averaged over the data, with dropout off and batch normalisation in inference
-    mode. One backward pass over the data.
+    mode. One backward pass over the data. Without data, in the `Pruning` callback or within
+    `kprune.accumulating`, it is `s = sum_t |w_t * dL/dw_t|` over the updates since the last cut.
 
     Args:
         data: a `tf.data.Dataset` or any iterable of batches (x, y) or (x, y, sample_weight), or
@@ -26,7 +28,8 @@ class Saliency(criterion.Calibrated):
         recomputations: in how many parts a cut is made, each with new gradients.
 
     Raises:
-        ValueError: there is no data, it has no labels, or the model is not compiled.
+        ValueError: there is neither data nor an update, the data has no labels, or the model is
+            not compiled.
 
     Example:
         >>> kprune.prune(model, 0.5, criterion=kprune.criteria.Saliency((x, y)))
@@ -36,18 +39,29 @@ class Saliency(criterion.Calibrated):
         2017; as SNIP, Lee et al., 2019, when used before training.
     """
 
+    @property
+    def accumulation(self) -> accumulations.Accumulation | None:
+        """The saliency at each update, where no data is given."""
+        if self.data is not None:
+            return None
+        return accumulations.Accumulation("saliency", lambda w, g: abs(w * g), memory=0.0)
+
     def observe(
         self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
-    ) -> dict[weights.Weight, scores.Array]:
-        """Averages the gradient of the loss over the data."""
+    ) -> Mapping[weights.Weight, scores.Array]:
+        """Multiplies with the average gradient over the data, or reads what was gathered."""
+        if self.accumulation is not None and slots.read(model, "saliency", members) is not None:
+            return self.accumulation.gathered(model, members)
         data = self.calibration(model, labelled=True)
         loss = curvature.Objective(model, [each.variable for each in members], "Saliency")
         gradient = loss.traced("gradient", loss.gradient)
-        return dict(zip(members, loss.average(data, gradient, "gradients"), strict=True))
+        gradients = loss.average(data, gradient, "gradients")
+        return {
+            each: np.abs(each.values().astype(np.float32) * found.astype(np.float32))
+            for each, found in zip(members, gradients, strict=True)
+        }
 
-    def score(
-        self, weight: weights.Weight, evidence: dict[weights.Weight, scores.Array]
-    ) -> scores.Array:
+    def score(self, weight: weights.Weight, evidence: Any) -> scores.Array:
         """Returns the product of weight and gradient, without its sign."""
-        gradient = evidence[weight]
-        return np.abs(weight.values().astype(np.float32) * gradient.astype(np.float32))
+        found: scores.Array = evidence[weight]
+        return found

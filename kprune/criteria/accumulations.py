@@ -1,0 +1,42 @@
+"""Evidence that gathers over the updates of a training."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from kprune import scores, slots, weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Accumulation:
+    """What every update adds to a slot beside each weight.
+
+    Args:
+        slot: the name under which the model holds it.
+        contribution: of a weight and its gradient before the update, tensors of one shape, to
+            what is added.
+        memory: the part of what was gathered that outlives a cut; 1 for all, 0 for a new begin.
+    """
+
+    slot: str
+    contribution: Callable[[Any, Any], Any]
+    memory: float
+
+    def gathered(
+        self, model: keras.Model, members: Sequence[weights.Weight]
+    ) -> Mapping[weights.Weight, scores.Array]:
+        """Returns what was gathered so far.
+
+        Raises:
+            ValueError: no update was seen.
+        """
+        found = slots.read(model, self.slot, members)
+        if found is None or not any(each.any() for each in found.values()):
+            raise ValueError(
+                f'criterion="{self.slot}" gathers its scores from the updates of a training, and '
+                f"there was none yet in {model.name}. Give the schedule a later begin_step, or "
+                f'train first within kprune.accumulating(model, "{self.slot}").'
+            )
+        return found

@@ -1,0 +1,60 @@
+"""Movement: what training drives towards zero goes."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from kprune import registration, scores, weights
+from kprune.criteria import accumulations, criterion
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Movement(criterion.Criterion):
+    """How far training moves a weight away from zero: `s = -sum_t w_t * dL/dw_t`.
+
+    Use it for fine-tuning a pre-trained model: its large weights tell what the old task needed,
+    the way they move tells what the new one needs. The scores gather during `fit`, with the
+    `Pruning` callback, or within `kprune.accumulating`, at the cost of a product and a sum for each
+    weight and update. The schedule begins after the first updates; some hundred say more.
+
+    Args:
+        memory: the part of the scores that outlives a cut; 1 for the paper's sum from the begin
+            of training, 0 for what was seen since the last cut.
+
+    Raises:
+        ValueError: at a cut before the first update; a memory outside [0, 1].
+
+    Example:
+        >>> schedule = kprune.schedules.PolynomialDecay(0.0, 0.9, begin_step=0.1, end_step=0.7)
+        >>> pruning = kprune.callbacks.Pruning(schedule, criterion="movement")
+        >>> history = model.fit(x, y, epochs=2, callbacks=[pruning])
+
+    Reference:
+        Sanh, Wolf and Rush, Movement Pruning: Adaptive Sparsity by Fine-Tuning, 2020. There a
+        masked weight keeps its value and may return; here what is pruned stays pruned.
+    """
+
+    memory: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.memory <= 1:
+            raise ValueError(f"memory={self.memory}; expected a part, in [0, 1]. Write memory=1.0.")
+
+    @property
+    def accumulation(self) -> accumulations.Accumulation:
+        """The movement of each update, in units of the learning rate."""
+        return accumulations.Accumulation("movement", lambda w, g: -w * g, self.memory)
+
+    def observe(
+        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
+    ) -> Mapping[weights.Weight, scores.Array]:
+        """Reads what was gathered."""
+        return self.accumulation.gathered(model, members)
+
+    def score(self, weight: weights.Weight, evidence: Any) -> scores.Array:
+        """Returns the sum; it may be negative."""
+        found: scores.Array = evidence[weight]
+        return found

@@ -1,0 +1,105 @@
+"""The proximal step of reweighted l1, as a constraint: it runs after every update, compiled."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kprune import slots, weights, wrappers
+
+SLOT = "proximal"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shrinkage:
+    """Draws each weight towards zero, the smaller the stronger, and to zero at last.
+
+    `w <- sign(w) max(|w| - eta * strength * alpha, 0)`
+
+    with `eta` the learning rate of the update that was made just before, whichever schedule it
+    follows, and `alpha = 1 / (|v| + epsilon)`, `v` the weight when it was reweighted last. An
+    optimizer that gathers gradients over several steps shrinks where it updates.
+
+    Args:
+        optimizer: whose learning rate counts.
+        strength: of the regulariser.
+        alpha: a variable of the weight's shape.
+        own: the user's own constraint, which comes first.
+    """
+
+    optimizer: keras.optimizers.Optimizer
+    strength: float
+    alpha: keras.Variable
+    own: Any
+
+    def __call__(self, w: Any) -> Any:
+        """Returns the weight, shrunk."""
+        w = w if self.own is None else self.own(w)
+        threshold = tf.cast(self._rate() * self.strength * self.alpha.value, w.dtype)
+        return prox(w, threshold)
+
+    def _rate(self) -> Any:
+        rate = tf.cast(self.optimizer.learning_rate, "float32")
+        steps = self.optimizer.gradient_accumulation_steps
+        if not steps:
+            return rate
+        updating = (self.optimizer._iterations.value + 1) % steps == 0
+        return tf.where(updating, rate, 0.0)
+
+
+def prox(w: Any, threshold: Any) -> Any:
+    """Returns `sign(w) max(|w| - threshold, 0)`, the proximal operator of `threshold * |w|`.
+
+    Example:
+        >>> prox(tf.constant([2.0, -1.0, 0.5]), 0.75).numpy().tolist()
+        [1.25, -0.25, 0.0]
+    """
+    return tf.sign(w) * tf.maximum(tf.abs(w) - threshold, tf.zeros([], w.dtype))
+
+
+def prepare(model: keras.Model) -> None:
+    """Makes room for alpha beside the masked weights of a model."""
+    slots.of(model, SLOT)
+
+
+def is_weighted(model: keras.Model) -> bool:
+    """Whether alpha has been estimated, here or in a training that was restored."""
+    return any(weights.read(each).any() for each in slots.of(model, SLOT).weights)
+
+
+def reweight(model: keras.Model, epsilon: float) -> None:
+    """Estimates `alpha = 1 / (|w| + epsilon)` anew for every masked weight."""
+    held = slots.of(model, SLOT)
+    for weight in wrappers.find(model):
+        size = tf.abs(tf.cast(weight.variable.value, "float32"))
+        held.beside(weight.variable).assign(1 / (size + epsilon))
+
+
+def install(model: keras.Model, optimizer: Any, strength: float) -> None:
+    """Lets every update of an optimizer shrink the masked weights of a model."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    held = slots.of(model, SLOT)
+    for weight in wrappers.find(model):
+        alpha = held.beside(weight.variable)
+        _constrain(weight, Shrinkage(inner, strength, alpha, weight.constraint))
+
+
+def remove(model: keras.layers.Layer) -> None:
+    """Ends the shrinking, and takes alpha off the model."""
+    for weight in wrappers.present(model):
+        if isinstance(weight.constraint, Shrinkage):
+            _constrain(weight, weight.constraint.own)
+    slots.clear(model, SLOT)
+
+
+def freeze(model: keras.Model) -> None:
+    """Makes the zeros the masks: what is zero stays zero."""
+    for weight in wrappers.find(model):
+        wrappers.write(weight, np.logical_and(weight.alive(), weight.values() != 0))
+    wrappers.count_cut(model)
+
+
+def _constrain(weight: weights.Weight, own: Any) -> None:
+    weight.variable.constraint = wrappers.OnMask(dataclasses.replace(weight, constraint=own))
