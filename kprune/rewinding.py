@@ -3,9 +3,8 @@
 from typing import Any
 
 import keras
-import numpy as np
 
-from kprune import wrappers
+from kprune import weights, wrappers
 
 
 class Snapshot:
@@ -38,7 +37,7 @@ class Snapshot:
         self.optimizer = getattr(model, "optimizer", None)
         kept = [*model.variables, *getattr(self.optimizer, "variables", [])]
         distinct: dict[int, Any] = {id(each): each for each in kept}
-        self._held = [(each, np.array(each)) for each in distinct.values()]
+        self._held = [(each, weights.read(each).copy()) for each in distinct.values()]
 
     def rewind(self) -> None:
         """Gives the variables their values again, those of pruned weights aside.
