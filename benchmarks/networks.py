@@ -59,7 +59,7 @@ def digits(data_dir: str | None, cache: pathlib.Path, seed: int) -> Network:
         training.compiled(model, rate).fit(*train, batch_size=32, epochs=40, verbose=0)
         return model
 
-    model = _cached(cache / f"digits-{seed}.keras", make, seed)
+    model = cached(cache / f"digits-{seed}.keras", make, seed)
     return Network("MLP 64-128-64-10 on handwritten digits", model, train, test)
 
 
@@ -81,7 +81,7 @@ def mnist(name: str, epochs: int) -> Callable[[str | None, pathlib.Path, int], N
             training.train(model, found, recipe, verbose=0)
             return model
 
-        model = _cached(cache / f"{name}-{seed}.keras", make, seed)
+        model = cached(cache / f"{name}-{seed}.keras", make, seed)
         return Network(f"{name} on MNIST, {epochs} epochs", model, found.train, found.test)
 
     return load
@@ -105,7 +105,7 @@ def resnet(data_dir: str | None, cache: pathlib.Path, seed: int) -> Network:
         data = tf.data.Dataset.from_tensor_slices(cifar10.pixels(normalised))
         return list(data.map(cifar10.augmented).batch(STATISTICS_BATCH).as_numpy_iterator())
 
-    model = _cached(cache / "resnet20-3.keras", make, 0)
+    model = cached(cache / "resnet20-3.keras", make, 0)
     test = cifar10.normalised(found["test"][0]), found["test"][1]
     title = "ResNet-20 on CIFAR-10 (JPEG q75)"
     return Network(title, model, (cifar10.normalised(x), y), test, augmented)
@@ -139,8 +139,8 @@ def calibration(train: Labelled, samples: int, seed: int) -> Labelled:
     return x[chosen], y[chosen]
 
 
-def _cached(path: pathlib.Path, make: Callable[[], keras.Model], seed: int) -> keras.Model:
-    """The model that is saved at a path, made and saved first where there is none."""
+def cached(path: pathlib.Path, make: Callable[[], keras.Model], seed: int) -> keras.Model:
+    """Returns the model that is saved at a path, made and saved first where there is none."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         keras.utils.set_random_seed(seed)
