@@ -52,7 +52,10 @@ def signature(
     free = input_signature is None
     inputs = tuple(
         signatures.Input(
-            name, _shape(leaf, batch_size, free), keras.backend.standardize_dtype(leaf.dtype)
+            name,
+            _shape(leaf, batch_size, free),
+            keras.backend.standardize_dtype(leaf.dtype),
+            length=_length(model),
         )
         for name, leaf in zip(_unique(paths, leaves), leaves, strict=True)
     )
@@ -60,6 +63,12 @@ def signature(
     nest = tuple(keras.tree.map_structure(lambda _: next(numbers), arguments))
     known = hasattr(model, "inputs") and model.inputs is not None
     return _with_limits(model, signatures.Signature(inputs, nest), retype=free and not known)
+
+
+def _length(model: Any) -> int:
+    """A length of sequences that the model has positions for."""
+    positions = [getattr(each, "sequence_length", None) for each in model._flatten_layers()]
+    return min([signatures.LENGTH, *(each for each in positions if isinstance(each, int))])
 
 
 def _found(model: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-LENGTH = 32  # stands for an axis of unknown length when an input is drawn
+LENGTH = 32  # of a drawn sequence, unless the model has fewer positions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,16 +21,18 @@ class Input:
         shape: with the batch first; `None` where the length is free.
         dtype: the name of its type.
         limit: integers are drawn below it.
+        length: stands for an axis whose length is free when values are drawn.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
     limit: int = 2
+    length: int = dataclasses.field(default=LENGTH, repr=False)
 
     def draw(self, random: np.random.Generator, batch: int) -> Array:
         """Returns plausible values: N(0, 1), indices below the limit, or a word."""
-        shape = (self.shape[0] or batch, *(n or LENGTH for n in self.shape[1:]))
+        shape = (self.shape[0] or batch, *(n or self.length for n in self.shape[1:]))
         if self.dtype == "string":
             return random.choice(np.array(["one", "two", "three"], dtype=object), shape)
         kind = np.dtype(self.dtype)
