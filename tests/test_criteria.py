@@ -8,13 +8,14 @@ import pytest
 from models import mlp
 
 import kprune
-from kprune import allocations, criteria, patterns, wrappers
+from kprune import allocations, criteria, patterns, slots, wrappers
 
 FEW = slice(24)  # samples: the contracts are of counts and masks, not of accuracy
 CRITERIA = {
     "magnitude": lambda data: "magnitude",
     "random": lambda data: criteria.Random(1),
     "saliency": lambda data: criteria.Saliency(data),
+    "movement": lambda data: criteria.Movement(),
     "obd": lambda data: criteria.OBD(data, "empirical_fisher"),
     "obs layerwise": lambda data: criteria.OBS(data[0]),
     "obs full": lambda data: criteria.OBS(data, "full", damping=0.1),
@@ -30,7 +31,10 @@ COMBINATIONS = list(itertools.product(CRITERIA, allocations.MEMBERS, PATTERNS))
 def test_every_combination(criterion, allocation, pattern, data):
     """One-shot in two stages: exact, monotone, and zeros exactly where the masks say."""
     model = kprune.wrap(mlp(), pattern=pattern)
-    made = CRITERIA[criterion](tuple(each[FEW] for each in data))
+    made = criteria.get(CRITERIA[criterion](tuple(each[FEW] for each in data)))
+    if made.accumulation is not None:  # as after a training
+        for slot in slots.of(model, made.accumulation.slot).weights:
+            slot.assign(np.random.default_rng(0).standard_normal(slot.shape))
     size = 12 * 16 + 16 * 4
     before = None
     for sparsity in (0.25, 0.5):

@@ -15,6 +15,7 @@ MEMBERS = [
     patterns.Channel(),
     patterns.NM(2, 4),
     schedules.Constant(0.5, 3),
+    schedules.Interval(0.1, 900, 7),
     schedules.PolynomialDecay(0.1, 0.9, 0.1, 0.8, 2, 7),
     schedules.Iterative(0.2, 0.8, 4, 11, 5),
     allocations.ClassBlind(),
@@ -24,6 +25,7 @@ MEMBERS = [
     allocations.Fixed({"a": 0.5, "b": 0.1}),
     criteria.Magnitude(),
     criteria.Random(seed=3),
+    criteria.Movement(memory=0.5),
     criteria.OBD(estimator="exact", batch_size=7),
     criteria.OBD(estimator=curvature.Hutchinson(probes=5), recomputations=2),
     criteria.OBS(hessian="block", block_size=8, fisher="empirical_fisher", damping=0.1),
@@ -53,8 +55,11 @@ def test_config_makes_the_same_member(member):
     assert again == member and hash(type(again)) == hash(type(member))
 
 
+NOT_ASKED_FOR = criteria.Saliency, schedules.Interval  # data, and no schedule of a sparsity
+
+
 @pytest.mark.parametrize(
-    "member", [m for m in MEMBERS if not isinstance(m, criteria.Saliency)], ids=repr
+    "member", [m for m in MEMBERS if not isinstance(m, NOT_ASKED_FOR)], ids=repr
 )
 def test_a_config_stands_for_its_member(member):
     family = {patterns.Pattern: patterns, schedules.Schedule: schedules}
