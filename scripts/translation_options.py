@@ -1,0 +1,36 @@
+"""The flags of `prune_translation.py`, and the recipe that they make."""
+
+import dataclasses
+
+import text_options
+from absl import flags
+from translation import RECIPES, Recipe
+
+FLAGS = flags.FLAGS
+
+text_options.define(
+    data="Multi30k: train, val and test_2016_flickr, each .en.gz and .de.gz",
+    sparsity=0.8,
+    schedule="constant",
+    allocation="class_blind",
+)
+flags.DEFINE_float(
+    "retrain_rate", None, "Adam's at the start of retraining, halved after each epoch."
+)
+flags.DEFINE_integer("vocabulary", None, "Words of each language, at most.", lower_bound=10)
+flags.DEFINE_integer(
+    "length", None, "Tokens of a sentence, at most; longer pairs are left out.", lower_bound=1
+)
+flags.DEFINE_integer("width", None, "Of the embeddings and of every layer.", lower_bound=1)
+flags.DEFINE_integer("layers", None, "LSTM layers on each side.", lower_bound=1)
+flags.DEFINE_float(
+    "dropout", None, "Rate before each LSTM layer and the softmax.", lower_bound=0, upper_bound=0.9
+)
+
+
+def recipe() -> Recipe:
+    """Returns the recipe of the data set, with every flag that was given in its place."""
+    default = RECIPES["multi30k" if FLAGS.data_dir else "numbers"]
+    names = [field.name for field in dataclasses.fields(Recipe)]
+    given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
+    return dataclasses.replace(default, **given)
