@@ -27,9 +27,7 @@ def define(data: str, sparsity: float, schedule: str, allocation: str) -> None:
     )
     flags.DEFINE_bool("resume", False, "Go on from what an earlier run left in --output_dir.")
     flags.DEFINE_integer("epochs", None, "Epochs of dense training.", lower_bound=1)
-    flags.DEFINE_integer(
-        "retrain_epochs", None, "Epochs of pruning and retraining.", lower_bound=0
-    )
+    flags.DEFINE_integer("retrain_epochs", None, "Epochs of pruning and retraining.", lower_bound=0)
     flags.DEFINE_integer("batch_size", None, "Samples in an update.", lower_bound=1)
     flags.DEFINE_float("learning_rate", None, "At the start of dense training.", lower_bound=0)
     checks.sparsity("sparsity", sparsity, "Fraction of the masked weights that become zero.")
