@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kprune import slots, weights, wrappers
+from kprune import registration, slots, weights, wrappers
 
 SLOT = "proximal"
 
@@ -57,6 +57,53 @@ def prox(w: Any, threshold: Any) -> Any:
         [1.25, -0.25, 0.0]
     """
     return tf.sign(w) * tf.maximum(tf.abs(w) - threshold, tf.zeros([], w.dtype))
+
+
+def strength(model: keras.Model, sparsity: float, steps: int, epsilon: float = 1e-3) -> float:
+    """Returns the strength at which proximal steps find about so many zeros.
+
+    Use it in place of trials: the strength that suits depends on the learning rates, the number of
+    steps and the weights. Without a gradient a weight of size w loses
+    `eta * strength / (w + epsilon)` a step, so it is gone after the steps where
+
+    `w^2 / 2 + epsilon * w <= strength * sum_t eta_t`
+
+    which is solved for the size that the wanted part of the weights does not exceed. Gradients
+    hold some of them up: expect somewhat fewer zeros.
+
+    Args:
+        model: wrapped, and compiled with the optimizer of the training to come.
+        sparsity: fraction of the masked weights, in [0, 1).
+        steps: updates between `begin_step` and `end_step`.
+        epsilon: that of `ReweightedProximal`.
+
+    Raises:
+        ValueError: the model is not wrapped or not compiled, or all learning rates are zero.
+
+    Example:
+        >>> found = kprune.proximal.strength(kprune.wrap(model), 0.8, steps=200)
+        >>> rpp = kprune.callbacks.ReweightedProximal(found, begin_step=0, end_step=200)
+    """
+    registration.sparsity(sparsity)
+    optimizer = getattr(model, "optimizer", None)
+    rates = 0.0 if optimizer is None else _rates(optimizer, steps)
+    if not rates > 0:
+        raise ValueError(
+            f"The learning rates of {steps} steps of {model.name} sum to {rates:g}; expected more "
+            "than 0. Write model.compile(keras.optimizers.Adam(1e-3), ...) first, and steps=1000."
+        )
+    sizes = np.concatenate([np.abs(each.values()).reshape(-1) for each in wrappers.find(model)])
+    size = float(np.quantile(sizes, sparsity))
+    return (size**2 / 2 + epsilon * size) / rates
+
+
+def _rates(optimizer: Any, steps: int) -> float:
+    """The sum of the learning rates of the steps to come."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    rate, first = inner._learning_rate, int(inner.iterations)
+    if not callable(rate):  # a variable
+        return steps * float(rate)
+    return float(sum(float(rate(step)) for step in range(first, first + steps)))
 
 
 def prepare(model: keras.Model) -> None:

@@ -4,13 +4,12 @@ import gzip
 import json
 import lzma
 import math
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+import programs
 import pytest
 from scipy import special
 
@@ -41,20 +40,6 @@ def write(directory: Path, kinds=("", ".gz", ".xz")) -> Path:
     for (split, content), kind in zip(TEXT.items(), kinds, strict=True):
         (directory / f"ptb.{split}.txt{kind}").write_bytes(compress[kind](content.encode()))
     return directory
-
-
-def run(program, *arguments, directory, good=True):
-    """Runs a program as from the command line: a process of its own, for its flags are global."""
-    done = subprocess.run(
-        [sys.executable, str(program), *arguments],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    assert (done.returncode == 0) == good, done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kinds", [("", "", ""), ("", ".gz", ".xz"), (".xz", "", ".gz")])
@@ -208,12 +193,12 @@ def test_the_program_trains_prunes_and_goes_on(tmp_path):
         "--sampled_words=4",
         "--sparsity=0.6",
     )
-    run(PROGRAM, *tiny, "--retrain_epochs=0", directory=tmp_path)
+    programs.run(PROGRAM, *tiny, "--retrain_epochs=0", directory=tmp_path)
     first = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [(row["model"], row["epochs"]) for row in first["rows"]] == [("dense", 1), ("pruned", 1)]
 
     # The dense model is read, and two copies of it are trained on.
-    page = run(PROGRAM, *tiny, "--retrain_epochs=1", "--resume", directory=tmp_path)
+    page = programs.run(PROGRAM, *tiny, "--retrain_epochs=1", "--resume", directory=tmp_path)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     rows = {row["model"]: row for row in results["rows"]}
     assert {name: row["epochs"] for name, row in rows.items()} == {
@@ -257,7 +242,7 @@ def test_the_study_computes_each_row_once(tmp_path):
         for width, size in sizes.items()
     ]
     (tmp_path / "rows.json").write_text(json.dumps({"rows": known}))
-    page = run(STUDY, *tiny, directory=tmp_path)
+    page = programs.run(STUDY, *tiny, directory=tmp_path)
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert rows[:2] == known and page.count("23.4") == 2
     assert [(row["width"], row["size_of"]) for row in rows] == [(3, 3), (6, 6), (6, 3)]

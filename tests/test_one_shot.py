@@ -1,31 +1,15 @@
 """The one-shot program: its data files, its table, its model, and what it says of wrong flags."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import examples
 import keras
 import numpy as np
+import programs
 import pytest
 from models import compiled, mlp
 
 PROGRAM = Path(examples.__file__).parent / "prune_one_shot.py"
-
-
-def run(*arguments, directory, good=True):
-    """Runs the program as from the command line: a process of its own, for its flags are global."""
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), *arguments],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    assert (done.returncode == 0) == good, done.stderr
-    return done.stdout if good else done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -49,7 +33,8 @@ def files(tmp_path, data):
 
 def test_any_model_from_a_file(files, data):
     directory, model = files
-    page = run(
+    page = programs.run(
+        PROGRAM,
         "--model=model.keras",
         "--calibration=calibration.npz",
         "--criterion=sparse_gpt",
@@ -77,11 +62,11 @@ def test_any_model_from_a_file(files, data):
 
 def test_wrong_flags_say_what_to_write(files):
     directory, _ = files
-    page = run("--model=model.keras", directory=directory, good=False)
+    page = programs.run(PROGRAM, "--model=model.keras", directory=directory, good=False)
     assert "Write --calibration=calibration.npz" in page and "Traceback" not in page
     np.savez(directory / "wrong.npz", x=np.zeros((5, 7)))
     arguments = "--model=model.keras", "--calibration=wrong.npz"
-    page = run(*arguments, directory=directory, good=False)
+    page = programs.run(PROGRAM, *arguments, directory=directory, good=False)
     assert "Traceback" not in page and not (directory / "savedmodels").exists()
 
 

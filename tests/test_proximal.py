@@ -160,6 +160,29 @@ def test_a_fit_that_failed_leaves_nothing_that_shrinks(data):
     assert all(each.constraint is None for each in model.weights)
 
 
+@pytest.mark.parametrize(
+    "rate", [0.05, keras.optimizers.schedules.CosineDecay(0.1, 400)], ids=["constant", "cosine"]
+)
+def test_a_strength_finds_its_zeros(rate):
+    """Where no gradient holds them up, as many as were asked for."""
+    model = kprune.wrap(mlp(inputs=60, hidden=50))
+    model.compile(keras.optimizers.SGD(rate), lambda y, p: 0.0 * tf.reduce_sum(p, axis=-1))
+    strength = kprune.proximal.strength(model, 0.7, steps=400)
+    rpp = kprune.callbacks.ReweightedProximal(strength, reweighting=1, end_step=400)
+    model.fit(np.zeros((400, 60)), np.zeros(400), 1, verbose=0, callbacks=[rpp])
+    assert kprune.report(model).sparsity == pytest.approx(0.7, abs=0.01)
+
+
+def test_no_strength_without_a_rate():
+    model = kprune.wrap(mlp())
+    for steps, optimizer in ((0, "sgd"), (10, keras.optimizers.SGD(0.0))):
+        model.compile(optimizer, "mse")
+        with pytest.raises(
+            ValueError, match=r"sum to 0; expected more than 0. Write model.compile"
+        ):
+            kprune.proximal.strength(model, 0.5, steps)
+
+
 @pytest.mark.parametrize("argument", ["strength", "epsilon"])
 def test_arguments_are_above_zero(argument):
     with pytest.raises(ValueError, match=f"{argument}=0; expected more than 0"):

@@ -2,14 +2,13 @@
 
 import gzip
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+import programs
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
@@ -226,30 +225,16 @@ def test_a_retraining_rate_is_halved_after_each_epoch():
         assert float(model.optimizer.learning_rate) == pytest.approx(rate)
 
 
-def run(program: str, *arguments: str) -> str:
-    """Runs a program as from the command line; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / program), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr
-    return done.stdout
-
-
 def test_the_program_prunes_and_a_second_run_has_nothing_to_do(tmp_path):
     program = "scripts/prune_translation.py"
-    printed = run(program, f"--output_dir={tmp_path}", *TINY)
+    printed = programs.run(ROOT / program, f"--output_dir={tmp_path}", *TINY)
     assert "sparsity, all classes" in printed and "75.00%" in printed
     times = {each: each.stat().st_mtime_ns for each in (tmp_path / "stages").iterdir()}
     first = json.loads((tmp_path / "results.json").read_text())
     model = keras.saving.load_model(tmp_path / "pruned.keras")
     assert kprune.report(model).sparsity == pytest.approx(0.75, abs=1e-3)
 
-    again = run(program, f"--output_dir={tmp_path}", "--resume", *TINY)
+    again = programs.run(ROOT / program, f"--output_dir={tmp_path}", "--resume", *TINY)
     second = json.loads((tmp_path / "results.json").read_text())
     assert {each: each.stat().st_mtime_ns for each in (tmp_path / "stages").iterdir()} == times
     assert first["report"] == second["report"]
@@ -279,11 +264,11 @@ def test_the_figure_has_a_curve_for_each_scheme_and_style():
 def test_the_study_of_schemes_is_not_run_twice(tmp_path):
     flags = f"--cache={tmp_path}", f"--json={tmp_path / 'rows.json'}", "--sparsities=0.8"
     small = *flags, "--length=9", "--width=8", "--epochs=1", "--retrain_epochs=1"
-    printed = run("benchmarks/pruning_schemes.py", *small)
+    printed = programs.run(ROOT / "benchmarks/pruning_schemes.py", *small)
     assert "class-distribution" in printed and "Sparsity of each class at 80%" in printed
     times = (tmp_path / "rows.json").stat().st_mtime_ns
     assert (
-        run("benchmarks/pruning_schemes.py", *small).splitlines()[-20:]
+        programs.run(ROOT / "benchmarks/pruning_schemes.py", *small).splitlines()[-20:]
         == (printed.splitlines()[-20:])
     )
     assert (tmp_path / "rows.json").stat().st_mtime_ns == times

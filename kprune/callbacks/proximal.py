@@ -24,7 +24,8 @@ class ReweightedProximal(scheduled.Scheduled[schedules.Interval]):
 
     Args:
         strength: of the regulariser; a weight of size w loses `eta * strength / w` a step, and
-            goes where that outweighs its gradient for long.
+            goes where that outweighs its gradient for long. `kprune.proximal.strength` tells one
+            for a wanted sparsity.
         epsilon: below this size weights are shrunk alike.
         reweighting: steps from one estimate of alpha to the next; a float is a fraction of the fit.
         begin_step: when shrinking begins; a float is a fraction of the fit.
