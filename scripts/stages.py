@@ -67,8 +67,8 @@ class Stages:
             epochs=epochs,
             verbose=2 if self.verbose > 1 else 0,
             callbacks=[
+                *callbacks,  # first: they make room for what is restored
                 keras.callbacks.BackupAndRestore(str(stopped), delete_checkpoint=False),
-                *callbacks,
                 keras.callbacks.CSVLogger(str(self.directory / f"{name}.csv"), append=started),
                 *([Bar(name)] if self.verbose == 1 else []),
             ],
