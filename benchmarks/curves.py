@@ -21,6 +21,30 @@ SHOWN = {
 APART = 0.05  # of the height of the axes: how far names are apart at least
 
 
+def name_ends(axes: Any, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Writes the name of each curve at the right of the axes, where it ends, none over another.
+
+    Args:
+        axes: with all curves in place.
+        ends: the last value of each curve, its name and its color.
+    """
+    low, high = axes.get_ylim()
+    place = low
+    for end, name, color in sorted(ends):
+        place = max(end, place + APART * (high - low))
+        axes.annotate(
+            name,
+            (1, place),
+            (8, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            color=color,
+            fontsize=9,
+            va="center",
+            annotation_clip=False,
+        )
+
+
 def draw(title: str, rows: Sequence[Mapping[str, Any]], dense: float) -> Figure:
     """Draws the mean accuracies, each curve with its name at its end.
 
@@ -50,20 +74,7 @@ def draw(title: str, rows: Sequence[Mapping[str, Any]], dense: float) -> Figure:
     ends_of_axis = [100 * sparsities[0], 100 * sparsities[-1]]
     axes.plot(ends_of_axis, [dense, dense], "--", color=DENSE, linewidth=1)
     ends.append((dense, f"dense, {dense:.1f} %", DENSE))
-    low, high = axes.get_ylim()
-    place = low
-    for end, name, color in sorted(ends):
-        place = max(end, place + APART * (high - low))
-        axes.annotate(
-            name,
-            (100 * sparsities[-1], place),
-            (8, 0),
-            textcoords="offset points",
-            color=color,
-            fontsize=9,
-            va="center",
-            annotation_clip=False,
-        )
+    name_ends(axes, ends)
     axes.set_xticks([100 * each for each in sparsities])
     axes.set_xlabel("sparsity: weights that are zero (%)")
     axes.set_ylabel("test accuracy (%)")

@@ -1,13 +1,14 @@
 """Stages of a training that may be stopped at any time: each goes on where it was, or is read."""
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 from watching import Bar
+
+from kprune import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,28 +52,80 @@ class Stages:
             callbacks: take part in the training.
             **kwargs: for `model.fit`.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
         done = self.directory / f"{name}.weights.h5"
-        stopped = self.directory / f"{name}.stopped"
-        if self.resume and done.exists():
-            model.optimizer.build(model.trainable_variables)
-            model.load_weights(done)
-            return
+        state = State(self.directory, name)
         if not self.resume:
-            shutil.rmtree(stopped, ignore_errors=True)
+            state.forget()
             done.unlink(missing_ok=True)
-        started = (stopped / "training_metadata.json").exists()
+        if done.exists():
+            load(model, done)
+            return
         model.fit(
             *(data if isinstance(data, tuple) else (data,)),
             epochs=epochs,
+            initial_epoch=state.epoch,
             verbose=2 if self.verbose > 1 else 0,
             callbacks=[
                 *callbacks,  # first: they make room for what is restored
-                keras.callbacks.BackupAndRestore(str(stopped), delete_checkpoint=False),
-                keras.callbacks.CSVLogger(str(self.directory / f"{name}.csv"), append=started),
+                state,
+                keras.callbacks.CSVLogger(
+                    str(self.directory / f"{name}.csv"), append=state.epoch > 0
+                ),
                 *([Bar(name)] if self.verbose == 1 else []),
             ],
             **kwargs,
         )
-        model.save_weights(done)  # before the state goes: a stop in between costs nothing
-        shutil.rmtree(stopped, ignore_errors=True)
+        with files.replacing(done) as temporary:
+            model.save_weights(temporary)
+        state.forget()
+
+
+class State(keras.callbacks.Callback):
+    """Keeps a training after each epoch, whole or not at all, and restores it when it begins.
+
+    Keras's `BackupAndRestore` writes over its own file: a stop in the middle loses both.
+
+    Args:
+        directory: where `NAME.EPOCH.weights.h5` goes; made where it is missing.
+        name: of the training.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        super().__init__()
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory, self.name = directory, name
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are done."""
+        return max(self._kept(), default=0)
+
+    def forget(self) -> None:
+        """Removes what was kept."""
+        for path in self._kept().values():
+            path.unlink()
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Restores weights, masks and optimizer."""
+        if self.epoch:
+            load(self.model, self._kept()[self.epoch])
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps this epoch, then forgets those before it."""
+        before = self._kept()
+        path = self.directory / f"{self.name}.{epoch + 1}.weights.h5"
+        with files.replacing(path) as temporary:
+            self.model.save_weights(temporary)
+        for each in before.values():
+            if each != path:
+                each.unlink()
+
+    def _kept(self) -> dict[int, Path]:
+        found = self.directory.glob(f"{self.name}.*.weights.h5")
+        return {int(each.name.split(".")[-3]): each for each in found}
+
+
+def load(model: keras.Model, path: Path) -> None:
+    """Gives a compiled model the weights, masks and optimizer's state of a file."""
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(path)
