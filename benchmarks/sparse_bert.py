@@ -49,11 +49,11 @@ RECIPE = (
     *("retrain_batch_size", "retrain_epochs", "retrain_learning_rate"),
 )
 NAMES = {
-    "imp": "iterative magnitude",
-    "nip": "NIP, gradual magnitude",
-    "rpp": "RPP, proximal",
+    "imp": "iterative",
+    "nip": "NIP",
+    "rpp": "RPP",
     "movement": "movement",
-    "saliency": "saliency, gathered",
+    "saliency": "saliency",
 }
 
 flags.DEFINE_string("data_dir", None, "folder with SST-2: train, dev, test .tsv, .xz or .gz")
