@@ -32,7 +32,7 @@ import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune import tables, wrappers
+from kprune import slots, tables, wrappers
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent / "scripts"))
 
@@ -169,6 +169,7 @@ class Study:
             variable.assign(value)
         for weight in wrappers.find(self.model):
             weight.mask.assign(tf.ones_like(weight.mask.value))
+        slots.clear(self.model)  # scores that another row has gathered
         for variable in self.model.optimizer.variables:
             variable.assign(tf.zeros_like(variable.value))
         steps = epochs * int(self.data.cardinality())

@@ -52,17 +52,14 @@ def accumulating(model: keras.Model, criterion: Any, optimizer: Any = None) -> I
     apply = inner.apply
 
     def adding(grads: Any, trainable_variables: Any = None) -> Any:
-        variables = (
-            inner._trainable_variables
-            if trainable_variables is None
-            else (list(trainable_variables))
-        )
+        given = inner._trainable_variables if trainable_variables is None else trainable_variables
+        grads, variables = list(grads), list(given)  # each may be an iterator, and is read twice
         for gradient, variable in zip(grads, variables, strict=True):
             slot = held.beside(variable)
             if slot is not None and gradient is not None:
                 w, g = (tf.cast(each, "float32") for each in (variable.value, gradient))
                 slot.assign_add(what.contribution(w, g))
-        return apply(grads, trainable_variables)
+        return apply(grads, variables)
 
     object.__setattr__(inner, "apply", adding)
     try:

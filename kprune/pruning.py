@@ -155,9 +155,11 @@ def _prune(model: keras.Model, sparsity: Any, criterion: Any, allocation: Any, r
     present = 1 - sum(weight.kept() for weight in members) / sum(w.size for w in members)
     stages = list(criterion.stages(present, sparsity))
     several: Any = contextlib.nullcontext()
+    cuts = wrappers.cuts(model)
     if len(stages) > 1:
         several = cutting.undone_on_error(members)
     with several:
         for stage in progress.track(stages, "pruning"):
             cutting.cut(model, members, stage, criterion, allocation, refit)
-    accumulation.fade(model, criterion)
+    if wrappers.cuts(model) > cuts:  # a step of the schedule need not cut anything
+        accumulation.fade(model, criterion)

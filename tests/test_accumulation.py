@@ -100,6 +100,17 @@ def test_memory_is_what_outlives_a_cut(data):
             np.testing.assert_allclose(found, memory * each, rtol=1e-6)
 
 
+def test_a_step_that_cuts_nothing_forgets_nothing(data):
+    """A ramp from zero begins with a sparsity of zero: what was seen until then must count."""
+    model = kprune.wrap(compiled(mlp(), keras.optimizers.SGD(0.1)))
+    expected = by_hand("saliency", model, *data)
+    with kprune.accumulating(model, "saliency"):
+        model.fit(*data, batch_size=8, shuffle=False, verbose=0)
+    kprune.prune(model, 0.0, "saliency")
+    for found, want in zip(gathered(model, "saliency"), expected, strict=True):
+        np.testing.assert_allclose(found, want, atol=1e-5)
+
+
 def test_scores_go_on_in_a_resumed_training(data, tmp_path):
     def fit(model, epochs):
         schedule = kprune.schedules.Constant(0.5, begin_step=1000)

@@ -1,0 +1,122 @@
+"""Grids: the steps at which something is done during a training."""
+
+import dataclasses
+import math
+import numbers
+from typing import Self
+
+from kprune import registration
+
+Step = int | float  # an int is a step, a float a fraction of the fit
+
+
+class Grid(registration.Member):
+    """Steps at which something is done. Subclasses are frozen dataclasses.
+
+    A subclass has the fields or properties `begin_step`, `end_step` and `frequency`.
+    """
+
+    begin_step: Step
+    end_step: Step
+    frequency: Step
+
+    def resolve(self, steps: int | None, origin: int = 0) -> Self:
+        """Returns this grid with every fraction of the fit turned into a step.
+
+        Args:
+            steps: updates that the fit makes; `None` where it is not known.
+            origin: the update at which the fit starts.
+
+        Raises:
+            ValueError: there is a fraction, but no length to take it of; or the end, once known,
+                precedes the begin.
+
+        Example:
+            >>> decay = kprune.schedules.PolynomialDecay(0.0, 0.9, begin_step=0.1, end_step=0.5)
+            >>> decay.resolve(1000).end_step
+            500
+        """
+        changes = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.name in ("begin_step", "end_step", "frequency") and isinstance(value, float):
+                if steps is None:
+                    raise ValueError(
+                        f"{field.name}={value} is a fraction of the fit, and the fit's length is "
+                        "not known. Give steps as whole numbers, or write "
+                        "model.fit(..., steps_per_epoch=...)."
+                    )
+                whole = round(value * steps)
+                changes[field.name] = max(1, whole) if field.name == "frequency" else origin + whole
+        return dataclasses.replace(self, **changes) if changes else self  # type: ignore[type-var]
+
+    def grid(self, step: int) -> int | None:
+        """Returns the last step up to `step` at which masks are made; `None` before the first."""
+        begin, end, frequency = int(self.begin_step), int(self.end_step), int(self.frequency)
+        if step < begin:
+            return None
+        return end if step >= end else begin + (step - begin) // frequency * frequency
+
+    def after(self, step: int) -> float:
+        """Returns the first step after `step` at which masks are made; infinity after the last."""
+        begin, end, frequency = int(self.begin_step), int(self.end_step), int(self.frequency)
+        if step < begin:
+            return begin
+        if step >= end:
+            return math.inf
+        return min(end, begin + ((step - begin) // frequency + 1) * frequency)
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether every argument is a step."""
+        return not any(
+            isinstance(value, float) for value in (self.begin_step, self.end_step, self.frequency)
+        )
+
+    def _check(self) -> None:
+        for name in ("begin_step", "end_step", "frequency"):
+            value = getattr(self, name)
+            if isinstance(value, float) and not 0 <= value <= 1:
+                raise ValueError(
+                    f"{name}={value}: a float is a fraction of the fit and lies in [0, 1]; a step "
+                    f"is a whole number. Write {name}={max(0, int(value))}."
+                )
+            if not isinstance(value, (numbers.Integral, float)) or isinstance(value, bool):
+                raise TypeError(
+                    f"{name}={value!r} is a {type(value).__name__}; expected a step, such as 1000, "
+                    "or a fraction of the fit, such as 0.5."
+                )
+            least = int(name == "frequency" and not isinstance(value, float))
+            if value < least:
+                raise ValueError(
+                    f"{name}={value}; expected at least {least}. Write {name}={max(least, 100)}."
+                )
+        if type(self.begin_step) is type(self.end_step) and self.end_step < self.begin_step:
+            raise ValueError(
+                f"end_step={self.end_step} precedes begin_step={self.begin_step}; a schedule ends "
+                f"at its begin or after it. Write begin_step={self.end_step}, "
+                f"end_step={self.begin_step}."
+            )
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Interval(Grid):
+    """From one step to another, every so often: when something is done that sets no sparsity.
+
+    Args:
+        begin_step: first step; a float is a fraction of the fit.
+        end_step: last step, in the same terms.
+        frequency: steps from one to the next.
+
+    Example:
+        >>> Interval(100, 500, 150).after(420)
+        500
+    """
+
+    begin_step: Step = 0.0
+    end_step: Step = 1.0
+    frequency: Step = 100
+
+    def __post_init__(self) -> None:
+        self._check()

@@ -1,0 +1,199 @@
+"""Schedules: a sparsity for every step of a grid. One formula a class."""
+
+import abc
+import dataclasses
+import numbers
+from collections.abc import Callable
+
+from kprune import registration
+from kprune.schedules import grid
+
+
+class Schedule(grid.Grid, abc.ABC):
+    """A function from step to sparsity. Subclasses are frozen dataclasses.
+
+    A subclass implements `__call__` for steps from `begin_step` to `end_step`.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, step: int) -> float:
+        """Returns the sparsity at a step."""
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Constant(Schedule):
+    """The whole sparsity at one step.
+
+    Use it to prune once and retrain: `s(t) = final_sparsity` from `begin_step` on.
+
+    Args:
+        final_sparsity: fraction of zeros, in [0, 1).
+        begin_step: when to prune; a float is a fraction of the fit.
+
+    Example:
+        >>> Constant(0.5)(0)
+        0.5
+    """
+
+    final_sparsity: float
+    begin_step: grid.Step = 0
+
+    def __post_init__(self) -> None:
+        registration.sparsity(self.final_sparsity, "final_sparsity")
+        self._check()
+
+    @property
+    def end_step(self) -> grid.Step:  # type: ignore[override]
+        """The begin is the end."""
+        return self.begin_step
+
+    @property
+    def frequency(self) -> int:  # type: ignore[override]
+        """Nothing changes after the begin."""
+        return 1
+
+    def __call__(self, step: int) -> float:
+        """Returns the sparsity at a step."""
+        return self.final_sparsity
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class PolynomialDecay(Schedule):
+    """A steep rise that levels off.
+
+    Use it for gradual pruning in one training run: much is cut while much is redundant, and the
+    network has time to recover from the last cuts.
+
+    `s(t) = final + (initial - final) * (1 - (t - begin) / (end - begin)) ** power`
+
+    Args:
+        initial_sparsity: fraction of zeros at `begin_step`, in [0, 1).
+        final_sparsity: fraction of zeros from `end_step` on, in [0, 1).
+        begin_step: first step of the ramp; a float is a fraction of the fit.
+        end_step: last step of the ramp. The default leaves a quarter of the fit to fine-tuning.
+        power: exponent of the ramp, greater than 0.
+        frequency: steps from one update of the masks to the next.
+
+    Raises:
+        ValueError: a sparsity outside [0, 1), an end before the begin, a frequency below 1.
+
+    Example:
+        >>> round(PolynomialDecay(0.0, 0.8, 1000, 2000)(1250), 4)
+        0.4625
+
+    Reference:
+        Zhu and Gupta, To prune, or not to prune, 2017.
+    """
+
+    initial_sparsity: float
+    final_sparsity: float
+    begin_step: grid.Step = 0
+    end_step: grid.Step = 0.75
+    power: float = 3
+    frequency: grid.Step = 100
+
+    def __post_init__(self) -> None:
+        registration.sparsity(self.initial_sparsity, "initial_sparsity")
+        registration.sparsity(self.final_sparsity, "final_sparsity")
+        if not self.power > 0:
+            raise ValueError(f"power={self.power}; expected more than 0. Write power=3.")
+        self._check()
+
+    def __call__(self, step: int) -> float:
+        """Returns the sparsity at a step."""
+        if step >= self.end_step:
+            return self.final_sparsity
+        left = 1 - max(0.0, (step - self.begin_step) / (self.end_step - self.begin_step))
+        rise = self.initial_sparsity - self.final_sparsity
+        return self.final_sparsity + rise * left**self.power
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Iterative(Schedule):
+    """From X to Y in equal steps, with retraining between them.
+
+    Use it for iterative magnitude pruning of a pre-trained model.
+
+    `s(t) = X + (Y - X) * min(steps, (t - begin) // frequency) / steps`
+
+    Args:
+        initial_sparsity: X, fraction of zeros at `begin_step`, in [0, 1).
+        final_sparsity: Y, fraction of zeros after the last step, in [0, 1).
+        steps: how many times the sparsity rises from X to Y.
+        frequency: updates of the optimizer between two rises; a float is a fraction of the fit.
+        begin_step: when X is pruned; a float is a fraction of the fit.
+
+    Raises:
+        ValueError: a sparsity outside [0, 1), or fewer than one step.
+
+    Example:
+        >>> round(Iterative(0.3, 0.9)(5005), 4)
+        0.6333
+
+    Reference:
+        Cheong and Daniel, transformers.zip: Compressing Transformers with Pruning and
+        Quantization, 2019.
+    """
+
+    initial_sparsity: float
+    final_sparsity: float
+    steps: int = 9
+    frequency: grid.Step = 1001
+    begin_step: grid.Step = 0
+
+    def __post_init__(self) -> None:
+        registration.sparsity(self.initial_sparsity, "initial_sparsity")
+        registration.sparsity(self.final_sparsity, "final_sparsity")
+        if not isinstance(self.steps, numbers.Integral) or self.steps < 1:
+            raise ValueError(
+                f"steps={self.steps!r}; expected a whole number, at least 1. Write steps=9."
+            )
+        self._check()
+
+    @property
+    def end_step(self) -> grid.Step:  # type: ignore[override]
+        """The step of the last rise."""
+        if isinstance(self.frequency, float) or isinstance(self.begin_step, float):
+            return 1.0
+        return self.begin_step + self.steps * self.frequency
+
+    def __call__(self, step: int) -> float:
+        """Returns the sparsity at a step."""
+        rises = min(self.steps, (step - self.begin_step) // self.frequency)
+        part = max(0, rises) / self.steps
+        return self.initial_sparsity + (self.final_sparsity - self.initial_sparsity) * part
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Function(Schedule):
+    """Any function from step to sparsity.
+
+    Use it where no other schedule fits; a plain callable given as a schedule becomes one.
+
+    Args:
+        function: maps a step to a sparsity in [0, 1).
+        begin_step: first step at which it is asked; a float is a fraction of the fit.
+        end_step: last step at which it is asked, and certainly asked.
+        frequency: steps from one question to the next.
+
+    Example:
+        >>> Function(lambda step: min(0.8, step / 1000))(400)
+        0.4
+    """
+
+    function: Callable[[int], float]
+    begin_step: grid.Step = 0
+    end_step: grid.Step = 1.0
+    frequency: grid.Step = 100
+
+    def __post_init__(self) -> None:
+        self._check()
+
+    def __call__(self, step: int) -> float:
+        """Returns the function's value, checked."""
+        value = self.function(step)
+        return registration.sparsity(float(value), f"the schedule's value at step {step}")
