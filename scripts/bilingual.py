@@ -1,12 +1,11 @@
 """Sentence pairs, from text files or made by rule, and the numbers that a network takes."""
 
 import dataclasses
-import gzip
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
+import compressed
 import keras
 import number_words
 import numpy as np
@@ -19,6 +18,10 @@ NO_SPACE_BEFORE = re.compile(r" (?=[.,;:!?)%'’/-])")
 NO_SPACE_AFTER = re.compile(r"(?<=[('’/-]) ")
 START, END = "[START]", "[END]"
 SPLITS = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
+ADVICE = (
+    f"{', '.join(SPLITS.values())}, each .en and .de. Write --data_dir=FOLDER_OF_MULTI30K, or "
+    "leave it out for numbers in words."
+)
 NUMBERS = {"train": 4000, "validation": 500, "test": 500}
 
 
@@ -74,35 +77,30 @@ def numbers(seed: int = 0) -> Corpus:
 
 
 def read(data_dir: str) -> Corpus:
-    """Reads Multi30k, English to German, from its gzip files.
+    """Reads Multi30k, English to German.
 
     Args:
-        data_dir: folder with `train`, `val` and `test_2016_flickr`, each `.en.gz` and `.de.gz`.
+        data_dir: folder with `train`, `val` and `test_2016_flickr`, each `.en` and `.de`,
+            plain, gzip or xz.
 
     Raises:
-        ValueError: a file is missing, or the two files of a split differ in length.
+        FileNotFoundError: a file is missing.
+        ValueError: the two files of a split differ in length.
     """
     splits = {}
     for name, stem in SPLITS.items():
-        source, target = (_lines(Path(data_dir, f"{stem}.{each}.gz")) for each in ("en", "de"))
+        source, target = (
+            compressed.read(data_dir, f"{stem}.{each}", ADVICE).lower().splitlines()
+            for each in ("en", "de")
+        )
         if len(source) != len(target):
             raise ValueError(
-                f"{stem}.en.gz in {data_dir} has {len(source)} lines and {stem}.de.gz has "
+                f"{stem}.en in {data_dir} has {len(source)} lines and {stem}.de has "
                 f"{len(target)}; expected as many, each the translation of the other. "
                 "Unpack the data set anew."
             )
         splits[name] = Pairs(source, target)
     return Corpus("Multi30k", **splits)
-
-
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        files = ", ".join(f"{stem}.en.gz and {stem}.de.gz" for stem in SPLITS.values())
-        raise ValueError(
-            f"{path.name} is not in {path.parent}; expected {files}. "
-            "Write --data_dir=FOLDER_OF_MULTI30K, or leave it out for numbers in words."
-        )
-    return gzip.decompress(path.read_bytes()).decode("utf-8").lower().splitlines()
 
 
 def tokenise(text: str) -> str:

@@ -2,14 +2,12 @@
 
 import collections
 import dataclasses
-import gzip
-import lzma
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
+import compressed
 import keras
 import numpy as np
 
@@ -20,7 +18,6 @@ PAD = -1  # a target that counts for nothing
 SPLITS = ("train", "valid", "test")
 TOKEN, NUMBER = re.compile(r"\w+|[^\w\s]"), re.compile(r"\d+(\.\d+)*")
 PROSE = 4  # words in a line; what has fewer is a rule or a row of a table
-OPENERS: dict[str, Callable[..., Any]] = {"": open, ".gz": gzip.open, ".xz": lzma.open}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,25 +101,12 @@ def load(data_dir: str | None) -> Corpus:
     if data_dir is None:
         return _numbered("descriptions of data sets", _descriptions(), least=2)
     names = [f"ptb.{split}.txt" for split in SPLITS]
-    return _numbered("Penn Treebank", [read(Path(data_dir), name).splitlines() for name in names])
-
-
-def read(directory: Path, name: str) -> str:
-    """Returns the text of a file, plain, gzip or xz.
-
-    Raises:
-        FileNotFoundError: there is none of the three.
-    """
-    for suffix, opener in OPENERS.items():
-        path = directory / (name + suffix)
-        if path.exists():
-            with opener(path, "rt", encoding="utf-8") as file:
-                return str(file.read())
-    raise FileNotFoundError(
-        f"{directory} has no {name}, {name}.gz or {name}.xz; expected all of "
-        f"{', '.join(f'ptb.{split}.txt' for split in SPLITS)}. Write --data_dir=DIR with the "
-        "folder that has them, or leave it out for a small bundled text."
+    advice = (
+        f"all of {', '.join(names)}. Write --data_dir=DIR with the folder that has them, or leave "
+        "it out for a small bundled text."
     )
+    lines = [compressed.read(data_dir, name, advice).splitlines() for name in names]
+    return _numbered("Penn Treebank", lines)
 
 
 def _numbered(title: str, parts: Sequence[list[str]], least: int = 1) -> Corpus:

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     try:
         corpus = bilingual.read(FLAGS.data_dir) if FLAGS.data_dir else bilingual.numbers()
         task = translation.Task(corpus, recipe, FLAGS.seed)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise app.UsageError(str(error)) from error
     name = f"translation-{'multi30k' if FLAGS.data_dir else 'numbers'}"
     directory = Path(FLAGS.output_dir or Path("savedmodels", name))

@@ -2,22 +2,16 @@
 
 import csv
 import dataclasses
-import gzip
-import lzma
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import compressed
 import numpy as np
 import reviews
 
 Array = np.ndarray[Any, Any]
-
-OPENERS: dict[str, Callable[..., IO[Any]]] = {
-    ".tsv": open,
-    ".tsv.xz": lzma.open,
-    ".tsv.gz": gzip.open,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,37 +60,28 @@ def load(data_dir: str | None) -> Splits:
     """
     if data_dir is None:
         return Splits(*(Sentences(*each) for each in reviews.splits()))
-    return Splits(*(read(find(Path(data_dir), name)) for name in ("train", "dev", "test")))
+    return Splits(*(read(data_dir, name) for name in ("train", "dev", "test")))
 
 
-def find(directory: Path, name: str) -> Path:
-    """Returns the file of a split, compressed or not.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    for ending in OPENERS:
-        if (directory / f"{name}{ending}").is_file():
-            return directory / f"{name}{ending}"
-    raise FileNotFoundError(
-        f"{directory} has no {name}.tsv; expected {name} with one of the endings "
-        f"{', '.join(OPENERS)}. Write --data_dir=DIR with the folder of SST-2"
-    )
-
-
-def read(path: Path) -> Sentences:
+def read(directory: str | Path, split: str) -> Sentences:
     """Reads tab-separated sentences and labels, the first line a heading.
 
+    Args:
+        directory: where `SPLIT.tsv` is, plain, gzip or xz.
+        split: its name.
+
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: the columns are others, or a label is neither 0 nor 1.
 
     Example:
-        >>> read(Path("sst2/test.tsv.xz")).texts[0]
+        >>> read("sst2", "test").texts[0]
         "it 's a charming and often affecting journey . "
     """
-    ending = "".join(path.suffixes[-2:]) if path.suffix != ".tsv" else ".tsv"
-    with OPENERS[ending](path, "rt", encoding="utf-8", newline="") as file:
-        lines = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    path = Path(directory, f"{split}.tsv")
+    advice = "train, dev and test. Write --data_dir=DIR with the folder of SST-2"
+    text = io.StringIO(compressed.read(directory, path.name, advice))
+    lines = list(csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
     if not lines or lines[0] != ["sentence", "label"]:
         raise ValueError(
             f"{path} begins with {lines[0] if lines else 'nothing'}; expected the heading "

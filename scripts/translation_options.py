@@ -9,7 +9,7 @@ from translation import RECIPES, Recipe
 FLAGS = flags.FLAGS
 
 text_options.define(
-    data="Multi30k: train, val and test_2016_flickr, each .en.gz and .de.gz",
+    data="Multi30k: train, val and test_2016_flickr, each .en and .de, plain, .gz or .xz",
     sparsity=0.8,
     schedule="constant",
     allocation="class_blind",
