@@ -252,9 +252,13 @@ def _repeated(survivors: Array, view: MatrixView, shape: tuple[int, int]) -> Arr
 MEMBERS: dict[str, Callable[[], Pattern]] = {
     "unstructured": Unstructured,
     "channel": Channel,
-    # TFLite's float kernels read 1x4 blocks of [output, input], its int8 ones 1x16.
+    # What TFLite's kernels of fully connected layers read whole: 1x4 of [output, input] in float32,
+    # 1x16 where the weights are int8, with float or integer activations.
     "tflite_float32": lambda: Block((4, 1)),
+    "tflite_dynamic": lambda: Block((16, 1)),
     "tflite_int8": lambda: Block((16, 1)),
+    # XNNPACK's sparse 1x1 convolutions take outputs four at a time.
+    "xnnpack_1x1": lambda: Block((1, 4)),
     "2:4": lambda: NM(2, 4),
 }
 

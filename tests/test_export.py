@@ -16,7 +16,6 @@ import kprune
 from kprune import export, tables
 from kprune.export import (
     conversion,
-    encodings,
     examples,
     inspection,
     interpreter,
@@ -24,6 +23,7 @@ from kprune.export import (
     trial,
     verification,
 )
+from kprune.tflite import encodings
 
 layers = keras.layers
 
@@ -168,37 +168,6 @@ def interpret(path, *inputs):
     return [outputs[name] for name in sorted(outputs)]
 
 
-def decoded(path):
-    """Unpacks the sparse tensors of a file with NumPy alone: shape -> values.
-
-    Of TFLite's format as it is specified, for matrices: rows dense, columns compressed, and a
-    block of 1 x n as a last, dense level.
-    """
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    found = {}
-    for tensor in model.subgraphs[0].tensors:
-        if tensor.sparsity is None:
-            continue
-        width = 1
-        if len(tensor.sparsity.dimMetadata) == 3:
-            width = tensor.sparsity.dimMetadata[2].denseSize
-        dtype = {0: np.float32, 1: np.float16, 9: np.int8}[tensor.type]
-        data = np.asarray(model.buffers[tensor.buffer].data, np.uint8).view(dtype)
-        data = data.reshape(-1, width)
-        columns = tensor.sparsity.dimMetadata[1]
-        segments = np.asarray(columns.arraySegments.values)
-        indices = np.asarray(columns.arrayIndices.values)
-        values = np.zeros(tensor.shape, dtype)
-        for row in range(tensor.shape[0]):
-            for place in range(segments[row], segments[row + 1]):
-                start = indices[place] * width
-                values[row, start : start + width] = data[place]
-        found[tuple(int(n) for n in tensor.shape)] = values
-    return found
-
-
 def flat(outputs):
     return [np.asarray(each) for each in keras.tree.flatten(outputs)]
 
@@ -242,7 +211,12 @@ def test_tflite_computes_what_the_model_computes(model, tmp_path):
 
 @pytest.mark.parametrize(
     ("quantization", "sparse", "weights"),
-    [("float16", True, "float16"), ("dynamic", False, "int8"), ("int8", True, "int8")],
+    [
+        ("float16", True, "float16"),
+        ("dynamic", False, "int8"),
+        ("int8", True, "int8"),
+        ("int16x8", True, "int8"),
+    ],
 )
 def test_quantized_files_compute_about_what_the_model_computes(
     tmp_path, quantization, sparse, weights
@@ -258,30 +232,6 @@ def test_quantized_files_compute_about_what_the_model_computes(
     assert report.quantization == quantization
 
 
-@pytest.mark.parametrize(
-    ("quantization", "block", "encoding", "shape"),
-    [
-        (None, 1, encodings.DENSIFIED, None),
-        (None, 4, encodings.NATIVE, (1, 4)),
-        ("float16", 1, encodings.DENSIFIED, None),
-    ],
-)
-def test_stored_values_are_the_weights(tmp_path, quantization, block, encoding, shape):
-    model, path = network(block=block), tmp_path / "model.tflite"
-    report = export.to_tflite(model, path, quantization)
-    kernels = {kernel.shape[::-1]: kernel.numpy().T for kernel in model.trainable_variables[::2]}
-    stored = decoded(path)
-    assert stored.keys() == kernels.keys()
-    for tensor in (each for each in report.tensors if len(each.shape) == 2):
-        kernel = kernels[tensor.shape].astype(quantization or "float32")
-        np.testing.assert_array_equal(stored[tensor.shape], kernel)
-        assert tensor.encoding == encoding and tensor.block == shape
-        assert tensor.reader == "FULLY_CONNECTED"
-        assert tensor.nonzeros == np.count_nonzero(kernel)
-        assert tensor.sparsity == pytest.approx(np.mean(kernel == 0))
-        assert tensor.bytes < kernel.nbytes
-
-
 def test_a_dense_file_has_dense_tensors_with_zeros(tmp_path):
     model, path = network(), tmp_path / "model.tflite"
     report = export.to_tflite(model, path, sparse=False)
@@ -292,53 +242,6 @@ def test_a_dense_file_has_dense_tensors_with_zeros(tmp_path):
         sorted(np.mean(kernel == 0) for kernel in kernels)
     )
     assert report.dense_bytes is None
-
-
-# Rows of the list of files that TensorFlow's converter writes wrongly.
-DEFECTS = {
-    "1: blocks of 4, width not divisible": (network, (RAGGED, 0.8, 4), None, "left over"),
-    "1: beyond 97 %, width not divisible": (network, (RAGGED, 0.98, 1), None, "left over"),
-    "1: int8, blocks of 16, width not divisible": (network, (RAGGED, 0.8, 16), "int8", "left over"),
-    "2: float16, blocks of 4": (network, (EVEN, 0.8, 4), "float16", "reads them as dense float32"),
-    "2: float16 beyond 97 %": (network, (EVEN, 0.98, 1), "float16", "reads them as dense float32"),
-    "3: dynamic, blocks of 16": (network, (EVEN, 0.8, 16), "dynamic", "as if they were dense"),
-    "7: dynamic, unstructured": (network, (EVEN, 0.8, 1), "dynamic", "cannot prepare"),
-}
-
-
-@pytest.mark.parametrize("row", DEFECTS)
-def test_files_that_the_converter_writes_wrongly_do_not_appear(tmp_path, row):
-    build, arguments, quantization, cause = DEFECTS[row]
-    model, path = build(*arguments), tmp_path / "model.tflite"
-    path.write_bytes(b"old")
-    x = np.random.default_rng(0).standard_normal((32, arguments[0]), "float32")
-    with pytest.raises(export.ExportError, match="was not written") as caught:
-        export.to_tflite(model, path, quantization, x)
-    assert cause in str(caught.value)
-    assert "sparse=False)" in str(caught.value)  # the line to write, which works:
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["model.tflite"]
-    report = export.to_tflite(model, path, quantization, x, sparse=False)
-    assert path.stat().st_size == report.bytes
-
-
-def test_a_few_lost_weights_are_found_where_outputs_hardly_show_it(tmp_path):
-    """A tail of 2 in 1,026 inputs moves the output by less than int8 rounds."""
-    model = network(width=1026, zeros=0.6, block=16, hidden=16)
-    x = np.random.default_rng(0).standard_normal((16, 1026), "float32")
-    with pytest.raises(export.ExportError, match="values other than zero, where the dense file"):
-        export.to_tflite(model, tmp_path / "model.tflite", "int8", x)
-
-
-def test_a_file_that_grows_says_so(tmp_path):
-    """Row 9: int8 at 40 % has more bytes of indices than of zeros."""
-    model, path = network(zeros=0.4, hidden=256), tmp_path / "model.tflite"
-    x = np.random.default_rng(0).standard_normal((16, EVEN), "float32")
-    with pytest.warns(UserWarning, match=r"indices take .*sparse=False\)"):
-        report = export.to_tflite(model, path, "int8", x)
-    assert report.dense_bytes < report.bytes == path.stat().st_size
-    assert "write sparse=False" in str(report)
-    dense = export.to_tflite(model, tmp_path / "dense.tflite", "int8", x, sparse=False)
-    assert dense.bytes == pytest.approx(report.dense_bytes, abs=64)  # names differ
 
 
 def test_an_interpreter_that_dies_is_an_error_and_no_crash(tmp_path, monkeypatch):
@@ -363,11 +266,11 @@ def test_xnnpack_must_compute_what_the_other_kernels_do(tmp_path, monkeypatch, q
     """It does not for int8 attention, on x86 at least, with zeros and without."""
     run = trial.run
 
-    def wrong_in_one_run(file, runs, xnnpack=True):
-        results = run(file, runs, xnnpack)
+    def wrong_in_one_run(file, runs, runtime="tensorflow", xnnpack=True):
+        result = run(file, runs, runtime, xnnpack)
         if xnnpack:
-            results[-1]["output_0"] *= 0.5
-        return results
+            result.outputs[-1]["output_0"] *= 0.5
+        return result
 
     monkeypatch.setattr(trial, "run", wrong_in_one_run)
     x = np.random.default_rng(0).standard_normal((8, EVEN), "float32")
@@ -413,7 +316,10 @@ def test_a_tolerance_of_ones_own_is_kept(tmp_path):
     [
         ({"quantization": "int4"}, "expected None, "),
         ({"quantization": "int8"}, "without representative_data"),
+        ({"quantization": "int16x8"}, "without representative_data"),
         ({"batch_size": 0}, "number of examples from 1"),
+        ({"target": "gpu"}, "expected 'size', 'x86' or 'arm'"),
+        ({"threads": 0}, "how many threads"),
         ({"representative_data": np.zeros((3, 5, 2))}, "expected {'features': "),
         ({"representative_data": []}, "is empty"),
         ({"representative_data": 3}, "is of type int"),

@@ -142,7 +142,8 @@ def test_matrix_views_of_layers():
 
 def test_names_stand_for_patterns():
     assert patterns.get("tflite_float32") == patterns.Block((4, 1))
-    assert patterns.get("tflite_int8") == patterns.Block((16, 1))
+    assert patterns.get("tflite_int8") == patterns.get("tflite_dynamic") == patterns.Block((16, 1))
+    assert patterns.get("xnnpack_1x1") == patterns.Block((1, 4))
     assert patterns.get("1:4") == patterns.NM(1, 4)
     assert patterns.get("channel") == patterns.Channel()
 

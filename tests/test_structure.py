@@ -11,8 +11,8 @@ import kprune
 
 ROOT = pathlib.Path(kprune.__file__).parent
 FLOORS = [
-    {"files", "memory", "observing", "progress", "registration", "retraining"}
-    | {"scores", "tables", "threads"},
+    {"coding", "files", "memory", "models", "observing", "progress", "registration", "retraining"}
+    | {"scores", "tables", "tflite", "threads"},
     {"calibration", "masks", "patterns", "schedules"},
     {"normalization", "reconstruction", "weights"},
     {"allocations", "curvature", "wrappers"},

@@ -1,16 +1,21 @@
 """Exports of pruned models, each verified against the model before it appears."""
 
-from kprune.export.encodings import TensorEncoding
+from kprune.export.check_report import CheckReport, WeightCheck
+from kprune.export.checking import check
 from kprune.export.saved_model import SavedModelReport, to_saved_model
 from kprune.export.tflite import to_tflite
 from kprune.export.tflite_report import TFLiteReport
 from kprune.export.verification import ExportError
+from kprune.tflite.encodings import TensorEncoding
 
 __all__ = [
+    "CheckReport",
     "ExportError",
     "SavedModelReport",
     "TFLiteReport",
     "TensorEncoding",
+    "WeightCheck",
+    "check",
     "to_saved_model",
     "to_tflite",
 ]

@@ -13,6 +13,8 @@ from kprune.export import examples, saved_model, signatures, verification
 
 Array = np.ndarray[Any, Any]
 
+CALIBRATED = ("int8", "int16x8")  # measure the range of activations on data
+
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
@@ -21,9 +23,9 @@ class Conversion:
     Args:
         directory: the SavedModel.
         path: where the file is to be; for messages alone.
-        quantization: `None`, "float16", "dynamic" or "int8".
+        quantization: `None`, "float16", "dynamic", "int8" or "int16x8".
         signature: of the model.
-        rows: examples for the calibration of "int8"; see `examples.read`.
+        rows: examples for the calibration of integers; see `examples.read`.
     """
 
     directory: str
@@ -32,8 +34,8 @@ class Conversion:
     signature: signatures.Signature
     rows: Sequence[list[Array]] | None = None
 
-    def convert(self, sparse: bool) -> bytes:
-        """Returns the content of a .tflite file.
+    def convert(self) -> bytes:
+        """Returns the content of a .tflite file, zeros and all.
 
         Raises:
             ExportError: the converter gives up.
@@ -45,22 +47,24 @@ class Conversion:
                 # About a tf.lite on its way to LiteRT, and statistics that int8 does without.
                 warnings.simplefilter("ignore")
                 converter = tf.lite.TFLiteConverter.from_saved_model(self.directory)
-                self._set(converter, sparse)
+                self._set(converter)
                 return bytes(converter.convert())
         except Exception as error:
-            raise verification.ExportError(self._explanation(error, sparse)) from error
+            raise verification.ExportError(self._explanation(error)) from error
 
-    def _set(self, converter: Any, sparse: bool) -> None:
+    def _set(self, converter: Any) -> None:
         import tensorflow as tf
 
-        optimizations = [tf.lite.Optimize.DEFAULT] if self.quantization else []
-        if sparse:
-            optimizations.append(tf.lite.Optimize.EXPERIMENTAL_SPARSITY)
-        converter.optimizations = optimizations
+        converter.optimizations = [tf.lite.Optimize.DEFAULT] if self.quantization else []
         if self.quantization == "float16":
             converter.target_spec.supported_types = [tf.float16]
+        kernels = tf.lite.OpsSet
         if self.quantization == "int8":
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.target_spec.supported_ops = [kernels.TFLITE_BUILTINS_INT8]
+        if self.quantization == "int16x8":
+            wide = kernels.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            converter.target_spec.supported_ops = [wide]
+        if self.quantization in CALIBRATED:
             converter.representative_dataset = self._calibration
 
     def _calibration(self) -> Iterator[dict[str, Array]]:
@@ -71,7 +75,7 @@ class Conversion:
         for start in range(0, len(rows), count):
             yield self.signature.names(examples.stack(rows[start : start + count]))
 
-    def _explanation(self, error: Exception, sparse: bool) -> str:
+    def _explanation(self, error: Exception) -> str:
         text = str(error)
         foreign = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op", text)))
         if foreign:
@@ -82,12 +86,10 @@ class Conversion:
                 "kprune.export.to_saved_model(model, path)."
             )
         words = " ".join(text.split())[:400] or f"{type(error).__name__} without a message"
-        kind = "sparse" if sparse else "dense"
-        remedy = line(self.path, self.quantization if sparse else None, sparse=False)
         return (
-            f"TensorFlow's converter fails on the {kind} {self.quantization or 'float32'} file for "
+            f"TensorFlow's converter fails on the {self.quantization or 'float32'} file for "
             f"{os.fspath(self.path)}: {words}. Expected a model that it can convert. "
-            f"Write {remedy}."
+            f"Write {line(self.path, None)} for float32, or leave out the layer it names."
         )
 
 
@@ -96,7 +98,7 @@ def line(path: str | os.PathLike[str], quantization: str | None, sparse: bool | 
     arguments = ["model", repr(os.fspath(path))]
     if quantization is not None:
         arguments.append(f'"{quantization}"')
-    if quantization == "int8":
+    if quantization in CALIBRATED:
         arguments.append("representative_data=x_train[:256]")
     if sparse is not None:
         arguments.append(f"sparse={sparse}")

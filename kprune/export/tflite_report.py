@@ -1,11 +1,75 @@
 """What was written to a .tflite file, tensor by tensor."""
 
 import dataclasses
-import os
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from kprune import tables
-from kprune.export import encodings
+from kprune.export import trial
+from kprune.tflite import encodings
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What it takes to have a file in memory.
+
+    Args:
+        runtime: "tensorflow" or "litert".
+        load_seconds: from the file to allocated tensors, zeros unpacked.
+        peak_bytes: by how much the process grew at the most; `None` where the system tells not.
+        dense_load_seconds: of the same file with its zeros stored; `None` where none was made.
+        dense_peak_bytes: of the same file with its zeros stored.
+    """
+
+    runtime: str
+    load_seconds: float
+    peak_bytes: int | None
+    dense_load_seconds: float | None = None
+    dense_peak_bytes: int | None = None
+
+    @classmethod
+    def of(cls, runtime: str, run: trial.Run, dense: trial.Run | None) -> "Cost":
+        """Returns what two runs took."""
+        return cls(
+            runtime,
+            run.load_seconds,
+            run.peak_bytes,
+            dense.load_seconds if dense else None,
+            dense.peak_bytes if dense else None,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """What a call takes, sparse and dense in turn on this machine.
+
+    Args:
+        seconds: of the sparse file, the median.
+        dense_seconds: of the dense file, the median.
+        ratio: the median of sparse by dense, pair by pair.
+        spread: the quartiles of these ratios.
+        calls: how many pairs there were.
+    """
+
+    seconds: float
+    dense_seconds: float
+    ratio: float
+    spread: tuple[float, float]
+    calls: int
+
+    @classmethod
+    def of(cls, sparse: Sequence[float], dense: Sequence[float]) -> "Latency":
+        """Returns the medians of calls made in turn."""
+        ratios = [a / b for a, b in zip(sparse, dense, strict=True)]
+        quartiles = statistics.quantiles(ratios, n=4)
+        return cls(
+            statistics.median(sparse),
+            statistics.median(dense),
+            quartiles[1],
+            (quartiles[0], quartiles[2]),
+            len(ratios),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,12 +80,15 @@ class TFLiteReport:
 
     Args:
         path: the file.
-        quantization: `None` for float32, "float16", "dynamic" or "int8".
+        quantization: `None` for float32, "float16", "dynamic", "int8" or "int16x8".
+        target: what it was made for.
         bytes: of the file.
         gzip_bytes: of the file after gzip, as an application package ships it.
         dense_bytes: of the same file with its zeros stored; `None` where none was made.
         dense_gzip_bytes: the same after gzip.
         tensors: how each constant is stored.
+        costs: what loading takes, for each interpreter in which the file was run.
+        latency: what a call takes; `None` where no sparse file was timed.
         max_difference: the largest difference from the Keras model's outputs.
         tolerance: the largest difference that would have been accepted.
         batch_size: the fixed batch; `None` where it is free.
@@ -29,11 +96,14 @@ class TFLiteReport:
 
     path: str
     quantization: str | None
+    target: str
     bytes: int
     gzip_bytes: int
     dense_bytes: int | None
     dense_gzip_bytes: int | None
     tensors: tuple[encodings.TensorEncoding, ...]
+    costs: tuple[Cost, ...]
+    latency: Latency | None
     max_difference: float
     tolerance: float
     batch_size: int | None
@@ -42,23 +112,29 @@ class TFLiteReport:
         """Returns the report as a table: weights one by one, and the other constants together."""
         weights = [each for each in self.tensors if len(each.shape) > 1]
         rest = [each for each in self.tensors if len(each.shape) <= 1]
-        names = _short([each.name for each in weights])
+        names = encodings.short([each.name for each in weights])
+        reasons = list(dict.fromkeys(each.reason for each in weights if each.reason))
         rows = [
             [
                 name,
                 "x".join(map(str, each.shape)),
                 each.dtype,
                 f"{each.sparsity:.0%}",
+                f"{each.dense_bytes:,}",
                 f"{each.bytes:,}",
-                _storage(each),
+                _storage(each) + (f" ({reasons.index(each.reason) + 1})" if each.reason else ""),
             ]
             for name, each in zip(names, weights, strict=True)
         ]
         if rest:
-            total = f"{sum(each.bytes for each in rest):,}"
-            rows.append([f"biases and other constants ({len(rest)})", "", "", "", total, "dense"])
-        columns = ["tensor", "shape", "type", "zeros", "bytes", "stored"]
-        return tables.render(self.path, columns, rows, "\n".join(self._lines()))
+            dense, here = (
+                sum(getattr(each, key) for each in rest) for key in ("dense_bytes", "bytes")
+            )
+            name = f"biases and other constants ({len(rest)})"
+            rows.append([name, "", "", "", f"{dense:,}", f"{here:,}", ""])
+        columns = ["tensor", "shape", "type", "zeros", "dense", "bytes", "stored"]
+        notes = [f"({index}) {reason}" for index, reason in enumerate(reasons, start=1)]
+        return tables.render(self.path, columns, rows, "\n".join([*notes, *self._lines()]))
 
     __str__ = render
 
@@ -73,12 +149,13 @@ class TFLiteReport:
                 f"dense      {self.dense_bytes:,} bytes, {self.dense_gzip_bytes:,} after gzip; "
                 f"this file is {self.bytes / self.dense_bytes:.0%} of it"
             )
-            if self.bytes > self.dense_bytes:
-                lines.append("           smaller, and to be preferred: write sparse=False")
-            elif self.gzip_bytes > self.dense_gzip_bytes:
+            if self.gzip_bytes > self.dense_gzip_bytes:
                 lines.append("           smaller inside a compressed package: write sparse=False")
         batch = "free" if self.batch_size is None else str(self.batch_size)
         lines.append(f"computes   {self.quantization or 'float32'}, batch {batch}")
+        lines += [f"in {each.runtime:<11}" + _cost(each) for each in self.costs]
+        if self.latency is not None:
+            lines.append(_latency(self.latency))
         lines.append(
             f"verified   {self.max_difference:.1e} from the Keras model, "
             f"{self.tolerance:.1e} allowed"
@@ -86,12 +163,23 @@ class TFLiteReport:
         return lines
 
 
-def _short(names: list[str]) -> list[str]:
-    """Leaves out the name of the model, and all but the first of operators fused in one."""
-    first = [name.split(";")[0] for name in names]
-    paths = [name for name in first if "/" in name]
-    shared = os.path.commonprefix(paths) if len(paths) > 1 else ""
-    return [name.removeprefix(shared[: shared.rfind("/") + 1]) for name in first]
+def _cost(cost: Cost) -> str:
+    parts = [f"loads in {cost.load_seconds * 1e3:.1f} ms"]
+    if cost.dense_load_seconds is not None:
+        parts[-1] += f" (dense {cost.dense_load_seconds * 1e3:.1f})"
+    if cost.peak_bytes is not None:
+        parts.append(f"peak {cost.peak_bytes / 1e6:.1f} MB")
+        if cost.dense_peak_bytes is not None:
+            parts[-1] += f" (dense {cost.dense_peak_bytes / 1e6:.1f})"
+    return ", ".join(parts)
+
+
+def _latency(latency: Latency) -> str:
+    low, high = latency.spread
+    return (
+        f"a call     {latency.seconds * 1e3:.3g} ms (dense {latency.dense_seconds * 1e3:.3g}), "
+        f"{latency.ratio:.2f} of it; half of {latency.calls} pairs in {low:.2f}-{high:.2f}"
+    )
 
 
 def _storage(tensor: encodings.TensorEncoding) -> str:

@@ -1,6 +1,9 @@
-"""A .tflite file on trial: run in the stock interpreter, and held against its dense sister."""
+"""A .tflite file on trial: run in the stock interpreters, and held against its dense sister."""
 
 import contextlib
+import dataclasses
+import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -8,28 +11,51 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kprune.export import conversion, defects, encodings, interpreter, verification
+from kprune.export import conversion, interpreter, verification
+from kprune.tflite import encodings
 
 # Fractions of the largest output. Quantized activations may be far off without the file being
 # wrong, so there are sharper checks than the one against the Keras model. Of a sparse file against
-# its dense sister: DENSIFY is exact, float32 blocks are summed in another order, and each layer of
-# the int8 kernel for blocks may round otherwise. Of XNNPACK against TFLite's own kernels: both
-# round, and differ by up to 0.02 on networks as deep as ResNet50, but by 0.25 to 2 where XNNPACK
-# goes wrong, as it does on int8 attention.
-TOLERANCES = {None: 1e-4, "float16": 2e-2, "dynamic": 0.5, "int8": 0.5}
-SPARSE_TOLERANCES = {None: 1e-4, "float16": 1e-4, "dynamic": 0.05, "int8": 0.05}
+# its dense sister: DENSIFY is exact, float32 blocks are summed in another order, and the kernels
+# for int8 blocks may round otherwise. Of XNNPACK against TFLite's own kernels: both round, and
+# differ by up to 0.02 on networks as deep as ResNet50, but by 0.25 to 2 where XNNPACK goes wrong,
+# as it does on int8 attention.
+TOLERANCES = {None: 1e-4, "float16": 2e-2, "dynamic": 0.5, "int8": 0.5, "int16x8": 0.05}
+SPARSE_TOLERANCES = {None: 1e-4, "float16": 1e-4, "dynamic": 0.05, "int8": 0.05, "int16x8": 0.0}
 XNNPACK_TOLERANCE = 0.1
+RUNTIMES = {"tensorflow": "tensorflow", "litert": "ai_edge_litert"}  # and their packages
 
 Runs = Sequence[Mapping[str, verification.Array]]
-Results = list[verification.Values]
 
 
-def dense(file: Path, runs: Runs, export: conversion.Conversion) -> Results:
-    """Runs a file of dense tensors; where it is quantized, without XNNPACK too.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What came of running a file.
+
+    Args:
+        outputs: for each run, an array for each output.
+        load_seconds: from the file to allocated tensors, weights unpacked.
+        peak_bytes: by how much the process grew at the most; `None` where the system tells not.
+    """
+
+    outputs: list[verification.Values]
+    load_seconds: float
+    peak_bytes: int | None
+
+
+def runtimes() -> list[str]:
+    """Returns the interpreters that are installed: TensorFlow's, and LiteRT's where it is."""
+    return [name for name, package in RUNTIMES.items() if importlib.util.find_spec(package)]
+
+
+def dense(file: Path, runs: Runs, export: conversion.Conversion) -> dict[str, Run]:
+    """Runs a file of dense tensors in every interpreter; where quantized, without XNNPACK too.
 
     Args:
         file: the file.
@@ -40,11 +66,11 @@ def dense(file: Path, runs: Runs, export: conversion.Conversion) -> Results:
         ExportError: the file does not run, or XNNPACK computes something else.
     """
     try:
-        outputs = run(file, runs)
+        results = everywhere(file, runs)
         if export.quantization in ("dynamic", "int8"):
             verification.agree(
-                outputs,
-                run(file, runs, xnnpack=False),
+                results["tensorflow"].outputs,
+                run(file, runs, xnnpack=False).outputs,
                 XNNPACK_TOLERANCE,
                 "the same file without XNNPACK, which is on by default",
                 encodings.step(file),
@@ -56,88 +82,120 @@ def dense(file: Path, runs: Runs, export: conversion.Conversion) -> Results:
             f"not written: {error}. Expected a model that TFLite runs right in this precision. "
             f"Write {conversion.line(export.path, other, sparse=False)}."
         ) from error
-    return outputs
+    return results
 
 
-def sparse(file: Path, sister: Path, runs: Runs, export: conversion.Conversion) -> Results:
-    """Runs a file with sparse tensors, and compares it with its dense sister.
+def sparse(
+    file: Path, sister: Path, runs: Runs, reference: Mapping[str, Run], quantization: str | None
+) -> dict[str, Run]:
+    """Runs a file with sparse tensors in every interpreter, and compares it with its dense sister.
 
     Args:
         file: the file.
         sister: the same model in the same precision, with its zeros stored.
         runs: inputs by their names, for each run.
-        export: how the files were made.
+        reference: what came of running the sister.
+        quantization: the precision of both.
 
     Raises:
-        ExportError: one of them does not run, or they store or compute different things.
+        ExportError: it does not run, or stores or computes something else.
     """
-    reference = dense(sister, runs, export)
-    tensors = encodings.read(file)
-    try:
-        if loss := defects.lost(tensors, encodings.read(sister)):
-            raise verification.ExportError(loss)
-        outputs = run(file, runs)
+    if name := encodings.differing(file, sister):
+        raise verification.ExportError(f"{name} has another value than in the dense file")
+    results = everywhere(file, runs)
+    for runtime, result in results.items():
         verification.agree(
-            outputs,
-            reference,
-            SPARSE_TOLERANCES[export.quantization],
-            "the same file stored densely",
+            result.outputs,
+            reference[runtime].outputs,
+            SPARSE_TOLERANCES[quantization],
+            f"the same file stored densely, in {runtime}",
             encodings.step(file),
         )
-    except verification.ExportError as error:
-        known = defects.explain(tensors, export.quantization)
-        raise verification.ExportError(
-            f"the sparse {export.quantization or 'float32'} file for {os.fspath(export.path)} was "
-            f"not written: {error}. "
-            + (f"A known defect of TensorFlow's converter: {known}. " if known else "")
-            + f"Write {conversion.line(export.path, export.quantization, sparse=False)}."
-        ) from error
-    return outputs
+    return results
 
 
-def run(path: Path, runs: Runs, xnnpack: bool = True) -> Results:
-    """Runs a .tflite file in the stock interpreter, in a child process.
+def everywhere(path: Path, runs: Runs) -> dict[str, Run]:
+    """Runs a file in every interpreter that is installed, side by side."""
+    names = runtimes()
+    with futures.ThreadPoolExecutor(len(names)) as pool:
+        results = pool.map(lambda name: run(path, runs, name), names)
+        return dict(zip(names, results, strict=True))
+
+
+def run(path: Path, runs: Runs, runtime: str = "tensorflow", xnnpack: bool = True) -> Run:
+    """Runs a .tflite file in a stock interpreter, in a child process.
 
     Args:
         path: the file.
         runs: inputs by their names, for each run.
+        runtime: "tensorflow" or "litert".
         xnnpack: whether XNNPACK takes the operators that it can, as it does by default.
-
-    Returns:
-        For each run, an array for each output.
 
     Raises:
         ExportError: the interpreter refuses the file or dies of it.
     """
     with tempfile.TemporaryDirectory() as directory:
-        inputs, outputs = Path(directory, "inputs.npz"), Path(directory, "outputs.npz")
-        arrays = {f"{i}/{key}": value for i, run in enumerate(runs) for key, value in run.items()}
-        np.savez(inputs, **arrays)  # type: ignore[arg-type]
-        done = subprocess.run(
-            # -P: the folder of the program must not come before the standard library.
-            [sys.executable, "-P", interpreter.__file__, path, inputs, outputs, str(xnnpack)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            check=False,
-        )
-        if done.returncode:
-            raise verification.ExportError(_last_words(done))
-        results: Results = [{} for _ in runs]
+        outputs = Path(directory, "outputs.npz")
+        told = _child("run", runtime, path, _write(directory, runs), outputs, xnnpack)
+        results: list[verification.Values] = [{} for _ in runs]
         with np.load(outputs) as found:
             for key in found.files:
                 index, output = key.split("/", 1)
                 results[int(index)][output] = found[key]
-    return results
+    return Run(results, **told)
 
 
-def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+def race(
+    paths: Sequence[Path], inputs: Mapping[str, verification.Array], seconds: float, threads: int
+) -> list[list[float]]:
+    """Times calls of several files in turn, and returns the seconds of each call of each file.
+
+    The newest interpreter that is installed runs them, in one child process.
+
+    Args:
+        paths: the files.
+        inputs: of the call.
+        seconds: how long to go on; three calls of each file are made at least.
+        threads: of the interpreter.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        given = _write(directory, [inputs])
+        told = _child("race", runtimes()[-1], given, seconds, threads, *paths)
+    times: list[list[float]] = told["seconds"]
+    return times
+
+
+def _write(directory: str, runs: Runs) -> Path:
+    path = Path(directory, "inputs.npz")
+    arrays = {f"{i}/{key}": value for i, run in enumerate(runs) for key, value in run.items()}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def _child(command: str, runtime: str, *arguments: Any) -> dict[str, Any]:
+    """Runs the program of `interpreter`, and returns what it printed."""
+    done = subprocess.run(
+        # -P: the folder of the program must not come before the standard library.
+        [sys.executable, "-P", interpreter.__file__, command, runtime, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    if done.returncode:
+        raise verification.ExportError(_last_words(done, runtime))
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def _last_words(done: subprocess.CompletedProcess[str], runtime: str) -> str:
     """Tells how the child ended."""
+    name = {"tensorflow": "TFLite", "litert": "LiteRT"}[runtime]
     if done.returncode < 0:
         cause = str(-done.returncode)
         with contextlib.suppress(ValueError):
             cause = signal.Signals(-done.returncode).name
-        return f"the stock TFLite interpreter died of it ({cause})"
+        return f"the stock {name} interpreter died of it ({cause})"
     lines = [line for line in done.stderr.splitlines() if line.strip()] or ["without a word"]
     words = textwrap.shorten(lines[-1], 300, placeholder=" ...")
-    return f"the stock TFLite interpreter refuses it ({words})"
+    return f"the stock {name} interpreter refuses it ({words})"

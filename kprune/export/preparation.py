@@ -1,0 +1,66 @@
+"""What a model and the arguments of an export must be before a conversion begins."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from kprune.export import conversion, trial, verification
+
+
+def check(quantization: Any, data: Any, batch_size: Any, path: Any) -> None:
+    """Raises a `ValueError` for arguments of `to_tflite` that are none."""
+    if quantization not in trial.TOLERANCES:
+        raise ValueError(
+            f'quantization={quantization!r}; expected None, "float16", "dynamic", "int8" or '
+            '"int16x8". '
+            f"Write {conversion.line(path, 'dynamic')}."
+        )
+    if quantization in conversion.CALIBRATED and data is None:
+        raise ValueError(
+            f'quantization="{quantization}" came without representative_data; expected some '
+            "inputs on which to measure the range of the activations. "
+            f"Write {conversion.line(path, quantization)}."
+        )
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(
+            f"batch_size={batch_size!r}; expected a number of examples from 1, or None for a free "
+            f"batch. Write kprune.export.to_tflite(model, {os.fspath(path)!r}, batch_size=1)."
+        )
+
+
+def loops(model: keras.Model) -> list[str]:
+    """Names the layers that become a loop, whose state needs a fixed batch in TFLite."""
+    layers = model._flatten_layers()
+    return [each.name for each in layers if isinstance(each, keras.layers.RNN) and not each.unroll]
+
+
+@contextlib.contextmanager
+def in_float32(model: keras.Model) -> Iterator[None]:
+    """Lets a mixed-precision model compute in float32: TFLite has no kernels for half floats."""
+    held = [
+        (layer, layer.dtype_policy)
+        for layer in model._flatten_layers()
+        if layer.compute_dtype in ("float16", "bfloat16") and layer.variable_dtype == "float32"
+    ]
+    try:
+        for layer, _ in held:
+            layer.dtype_policy = "float32"
+        half = [
+            layer.name
+            for layer in model._flatten_layers(include_self=False)
+            if layer.variable_dtype in ("float16", "bfloat16") and layer.weights
+        ]
+        if half:
+            raise verification.ExportError(
+                f"{', '.join(half)} of {model.name} hold weights in half precision, which TFLite "
+                "cannot compute with; expected float32 weights, as float32 and the mixed policies "
+                'have. Write keras.config.set_dtype_policy("float32"), build the model again as '
+                "new, and new.set_weights(model.get_weights())."
+            )
+        yield
+    finally:
+        for layer, policy in held:
+            layer.dtype_policy = policy
