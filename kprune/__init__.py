@@ -13,6 +13,7 @@ from kprune import (
     masks,
     patterns,
     proximal,
+    quantization,
     refits,
     regularizers,
     retraining,

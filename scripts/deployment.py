@@ -24,7 +24,6 @@ class File:
         bytes: on the disk.
         gzip_bytes: after gzip.
         accuracy: on the test images, computed by what reads the format.
-        note: why it is stored densely where it was to be sparse; else empty.
     """
 
     name: str
@@ -32,7 +31,6 @@ class File:
     bytes: int
     gzip_bytes: int
     accuracy: float
-    note: str = ""
 
 
 def write(
@@ -51,8 +49,7 @@ def write(
         stem: of the names.
         images: the training images calibrate "int8"; all are evaluated on the test images.
         quantizations: of the TFLite files: "none", "float16", "dynamic", "int8".
-        sparse: whether TFLite files store zeros sparsely. Where the converter gets that wrong, the
-            file is written densely, and its note says why.
+        sparse: whether TFLite files store zeros sparsely.
 
     Example:
         >>> write(model, Path("savedmodels"), "pruned", images, ["none"], True)[-1].bytes
@@ -93,19 +90,15 @@ def _saved_model(model: keras.Model, path: Path, images: Images) -> File:
 def _tflite(
     model: keras.Model, path: Path, images: Images, quantization: str, sparse: bool
 ) -> File:
-    note = ""
-    arguments: dict[str, Any] = {
-        "quantization": None if quantization == "none" else quantization,
-        "representative_data": images.train[0],
-    }
-    try:
-        kprune.export.to_tflite(model, path, sparse=sparse, **arguments)
-    except kprune.export.ExportError as error:
-        if not sparse:
-            raise
-        note = str(error)
-        kprune.export.to_tflite(model, path, sparse=False, **arguments)
-    return _file(path, f"tflite {quantization}", _interpreter(path), images, note)
+    kprune.export.to_tflite(
+        model,
+        path,
+        None if quantization == "none" else quantization,
+        images.train[0],
+        sparse=sparse,
+        timing_seconds=0,
+    )
+    return _file(path, f"tflite {quantization}", _interpreter(path), images)
 
 
 def _interpreter(path: Path) -> Callable[[Array], Array]:
@@ -118,9 +111,7 @@ def _interpreter(path: Path) -> Callable[[Array], Array]:
     return lambda x: runner(**{name: x})[output]
 
 
-def _file(
-    path: Path, format: str, classify: Callable[[Array], Any], images: Images, note: str = ""
-) -> File:
+def _file(path: Path, format: str, classify: Callable[[Array], Any], images: Images) -> File:
     size = files.sizes(path)
     found = accuracy(classify, images.test)
-    return File(path.name, format, size.bytes, size.gzip_bytes, found, note)
+    return File(path.name, format, size.bytes, size.gzip_bytes, found)

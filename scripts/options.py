@@ -168,8 +168,6 @@ flags.register_validator(
     lambda value: bool(value) and set(value) <= set(QUANTIZATIONS),
     f"expected some of {', '.join(QUANTIZATIONS)}. Write --quantization=none,int8",
 )
-flags.DEFINE_bool(
-    "sparse_tflite", True, "Store zeros sparsely in TFLite files, where the converter can."
-)
+flags.DEFINE_bool("sparse_tflite", True, "Store zeros sparsely in TFLite files.")
 flags.DEFINE_integer("seed", 0, "Of initial weights, order of images, dropout.", lower_bound=0)
 flags.DEFINE_integer("verbose", 1, "What to show: 0, the table; 1, bars; 2, a line an epoch.", 0, 2)

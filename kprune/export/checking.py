@@ -98,6 +98,7 @@ def _converted(model: Any, quantization: str | None, batch_size: int | None, giv
         wrapping.stripped(model) as plain,
         preparation.in_float32(plain),
     ):
+        preparation.check_weights(plain)
         if preparation.loops(plain) and batch_size is None:
             batch_size = 1
         signature = inspection.signature(plain, given, batch_size)

@@ -31,6 +31,21 @@ def check(quantization: Any, data: Any, batch_size: Any, path: Any) -> None:
         )
 
 
+def check_weights(model: keras.Model) -> None:
+    """Raises an `ExportError` for a model that Keras has quantized, on which TFLite gives up."""
+    quantized = [
+        each.name
+        for each in model._flatten_layers()
+        if getattr(each, "quantization_mode", None) is not None
+    ]
+    if quantized:
+        raise verification.ExportError(
+            f"{', '.join(quantized)} of {model.name} hold weights that Keras has quantized, which "
+            "TFLite's operators do not take; expected float weights, which TFLite quantizes "
+            'itself. Write to_tflite(model, path, "dynamic") before model.quantize.'
+        )
+
+
 def loops(model: keras.Model) -> list[str]:
     """Names the layers that become a loop, whose state needs a fixed batch in TFLite."""
     layers = model._flatten_layers()

@@ -101,6 +101,7 @@ def to_tflite(
         wrapping.stripped(model) as plain,
         preparation.in_float32(plain),
     ):
+        preparation.check_weights(plain)
         looping = preparation.loops(plain)
         if looping and quantization in conversion.CALIBRATED:
             raise verification.ExportError(
