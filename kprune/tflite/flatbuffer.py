@@ -2,6 +2,7 @@
 
 import functools
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,16 @@ def load(path: str | os.PathLike[str]) -> Any:
         ValueError: the file is no TFLite flatbuffer.
     """
     content = Path(path).read_bytes()
-    if content[4:8] != b"TFL3":
-        raise ValueError(
-            f"{path} starts with {content[:8]!r}; expected a TFLite file, with TFL3 at byte 4. "
-            f'Write one with kprune.export.to_tflite(model, "{path}").'
-        )
-    return parse(content)
+    try:
+        if content[4:8] == b"TFL3":
+            return parse(content)
+    except (IndexError, TypeError, UnicodeDecodeError, ValueError, struct.error):
+        pass  # truncated or altered: the same error
+    raise ValueError(
+        f"{path}, {len(content)} bytes that start with {content[:8]!r}, cannot be read; expected a "
+        "TFLite file, whole, with TFL3 at byte 4. "
+        f'Write one with kprune.export.to_tflite(model, "{path}").'
+    )
 
 
 def parse(content: bytes) -> Any:

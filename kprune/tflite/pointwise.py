@@ -161,6 +161,11 @@ def _asymmetric(graph: _Graph, op: Any, where: str, size: int) -> str | None:
     if options.padding == flatbuffer.schema().Padding.SAME:
         if (options.strideH, options.strideW) == (1, 1) and not padded:
             return None
+        if all(n % 2 for n in graph.shape(op, 0)[1:3]):
+            return (
+                f"{where} has a stride on an image of odd size, whose padding the converter writes "
+                'as "same"; take an even size'
+            )
         return (
             f'{where} has padding="same" and a stride; write '
             "kprune.models.symmetric_padding(model) before it is fine-tuned"
