@@ -447,6 +447,9 @@ def wide(zeros, block, width=512, seed=0):
         ("x86", "dynamic", 0.92, 16, 1, 1, True),
         ("x86", "dynamic", 0.92, 4, 1, 1, False),
         ("x86", "int8", 0.97, 16, 1, 1, False),
+        ("arm", None, 0.86, 4, 1, 1, False),
+        ("arm", None, 0.86, 4, 16, 1, True),
+        ("arm", "dynamic", 0.8, 16, 1, 1, True),
         ("size", None, 0.97, 4, 1, 1, False),
     ],
 )
