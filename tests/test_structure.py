@@ -11,12 +11,12 @@ import kprune
 
 ROOT = pathlib.Path(kprune.__file__).parent
 FLOORS = [
-    {"coding", "files", "memory", "models", "observing", "progress", "registration", "retraining"}
-    | {"scores", "tables", "tflite", "threads"},
+    {"codebooks", "coding", "files", "memory", "observing", "progress", "registration"}
+    | {"retraining", "scores", "tables", "tflite", "threads"},
     {"calibration", "masks", "patterns", "schedules"},
     {"normalization", "reconstruction", "weights"},
     {"allocations", "curvature", "quantization", "wrappers"},
-    {"quadratics", "regularizers", "rewinding", "slots", "thresholds"},
+    {"models", "quadratics", "regularizers", "rewinding", "sharing", "slots", "thresholds"},
     {"criteria", "proximal", "refits"},
     {"accumulation", "cutting", "reporting", "wrapping"},
     {"pruning"},

@@ -6,6 +6,7 @@ from kprune.callbacks.pruning import Pruning
 from kprune.callbacks.regularization import Regularization
 from kprune.callbacks.rewinding import Rewinding
 from kprune.callbacks.threshold import ThresholdPruning
+from kprune.callbacks.weight_sharing import WeightSharing
 
 __all__ = [
     "DropoutRatioAdjustment",
@@ -14,4 +15,5 @@ __all__ = [
     "ReweightedProximal",
     "Rewinding",
     "ThresholdPruning",
+    "WeightSharing",
 ]

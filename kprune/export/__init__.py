@@ -2,6 +2,8 @@
 
 from kprune.export.check_report import CheckReport, WeightCheck
 from kprune.export.checking import check
+from kprune.export.compressed import load_compressed, save_compressed
+from kprune.export.compressed_report import CompressedReport
 from kprune.export.saved_model import SavedModelReport, to_saved_model
 from kprune.export.tflite import to_tflite
 from kprune.export.tflite_report import TFLiteReport
@@ -10,12 +12,15 @@ from kprune.tflite.encodings import TensorEncoding
 
 __all__ = [
     "CheckReport",
+    "CompressedReport",
     "ExportError",
     "SavedModelReport",
     "TFLiteReport",
     "TensorEncoding",
     "WeightCheck",
     "check",
+    "load_compressed",
+    "save_compressed",
     "to_saved_model",
     "to_tflite",
 ]

@@ -21,6 +21,7 @@ from kprune.tflite import (
     targets,
 )
 from kprune.tflite.constants import Constant
+from kprune.tflite.sparse_array import Array
 
 WEIGHTS = 1024  # constants with fewer values are not listed
 
@@ -117,23 +118,18 @@ def _weight(
 ) -> WeightCheck:
     values = constant.stored
     zeros = 1 - int(np.count_nonzero(values)) / values.size
-    if zeros < sparsification.DISPENSABLE:
+    pruned = zeros >= sparsification.DISPENSABLE
+    if not pruned:
         values = _pruned(values, sparsity)
         zeros = sparsity
-    larger = placement.obstacle(constant, str(values.dtype))
-    stored = values.nbytes
-    if larger is None:
-        wide = placement.widened(constant)
-        sparse = encoder.smallest(values.astype(np.float32) if wide else values)
-        if sparse is None or sparse.nbytes + sparsification.OVERHEAD >= values.nbytes:
-            larger = sparsification.NO_GAIN
-        else:
-            stored = sparse.nbytes
     slower, condition = _speed(constant, target, zeros, found)
-    if condition is not None and larger is not None and constant.operators == ("FULLY_CONNECTED",):
+    stored, larger = _bytes(constant, values)
+    if larger is not None and condition is not None and placement.direct(constant):
+        # Integer matrices are sparse in blocks alone, for the kernel that reads these.
         block = targets.BLOCKS[str(values.dtype)]
-        larger = None
-        stored = round(values.nbytes * (1 - zeros) * (1 + 2 / block / values.itemsize))
+        empty = targets.blocks_of_zeros(values, block) if pruned else zeros
+        if empty >= target.least(values.shape, str(values.dtype)):
+            stored, larger = round(values.nbytes * (1 - empty) * (1 + 2 / block)), None
     return WeightCheck(
         name=constant.name,
         reader=constant.operators[0],
@@ -147,6 +143,16 @@ def _weight(
     )
 
 
+def _bytes(constant: Constant, values: Array) -> tuple[int, str | None]:
+    """Returns the bytes of the smallest encoding that DENSIFY unpacks, or why there is none."""
+    if (cause := placement.obstacle(constant, str(values.dtype))) is not None:
+        return values.nbytes, cause
+    sparse = encoder.smallest(values.astype(np.float32) if placement.widened(constant) else values)
+    if sparse is None or sparse.nbytes + sparsification.OVERHEAD >= values.nbytes:
+        return values.nbytes, sparsification.NO_GAIN
+    return sparse.nbytes, None
+
+
 def _speed(
     constant: Constant,
     target: targets.Target,
@@ -155,8 +161,6 @@ def _speed(
 ) -> tuple[str | None, str | None]:
     """Returns what keeps a weight from being faster, or what makes it so."""
     kind = flatbuffer.kind(constant.tensor)
-    if target.name == "size":
-        return 'target="size" is as fast as the dense file; ask for "x86" or "arm"', None
     if placement.direct(constant):
         reason = target.hindrance(constant.shape, kind, targets.hybrid(constant))
         if reason is not None:
@@ -178,10 +182,10 @@ def _speed(
         reason = f"with {zeros:.0%} zeros it does not have more than two thirds"
     if reason is not None:
         return reason, None
-    return None, "with more than two thirds of zeros over all 1x1 convolutions, in to_tflite's file"
+    return None, "on ARM, with more than two thirds of zeros over all 1x1 convolutions"
 
 
-def _pruned(values: np.ndarray[Any, Any], sparsity: float) -> np.ndarray[Any, Any]:
+def _pruned(values: Array, sparsity: float) -> Array:
     """Returns weights with their smallest values set to zero."""
     magnitudes = np.abs(values.astype(np.float32)).ravel()
     count = round(sparsity * magnitudes.size)

@@ -45,8 +45,14 @@ def widened(constant: Constant) -> bool:
 
 def direct(constant: Constant) -> bool:
     """Whether TFLite has a kernel that reads the constant in blocks, without unpacking it."""
-    return constant.immediate == ("FULLY_CONNECTED",) and all(
-        (reader.operator, reader.position) == ("FULLY_CONNECTED", 1) for reader in constant.readers
+    return (
+        constant.immediate == ("FULLY_CONNECTED",)
+        and not constant.exposed
+        and all(
+            (reader.operator, reader.position) == ("FULLY_CONNECTED", 1)
+            and reader.activations != "int16"
+            for reader in constant.readers
+        )
     )
 
 

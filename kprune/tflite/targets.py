@@ -29,8 +29,8 @@ class Target:
     """What a file is made for.
 
     Args:
-        name: "size" for the smallest file, as fast as the dense one everywhere; "x86" or "arm" for
-            kernels that read blocks where these are faster on such a processor.
+        name: "size" for the smallest file that is nowhere slower than the dense one; "x86" or "arm"
+            for kernels that read blocks where these are faster on such a processor.
         batch: the fixed batch; `None` where it is free, and then up to 16 are reckoned with.
         threads: of the interpreter.
     """
@@ -45,24 +45,30 @@ class Target:
         Args:
             constant: the weights of FULLY_CONNECTED, [output, input], and of nothing else.
         """
-        weights = constant.stored
-        reason = self.hindrance(weights.shape, str(weights.dtype), hybrid(constant))
-        if reason is not None:
+        weights, kind = constant.stored, str(constant.stored.dtype)
+        if self.hindrance(weights.shape, kind, hybrid(constant)) is not None:
             return None
-        size = BLOCKS[str(weights.dtype)]
-        if blocks_of_zeros(weights, size) < self.least(weights.shape, str(weights.dtype)):
+        if blocks_of_zeros(weights, BLOCKS[kind]) < self.least(weights.shape, kind):
             return None
-        return Layout((0,), (1,), (), (1, size))
+        return Layout((0,), (1,), (), (1, BLOCKS[kind]))
 
     def hindrance(self, shape: tuple[int, ...], kind: str, hybrid: bool) -> str | None:
-        """Returns what keeps a matrix from a faster sparse kernel, whatever its zeros are."""
-        if self.name == "size":
-            return 'target="size" leaves every kernel as it is'
+        """Returns what keeps a matrix from a faster sparse kernel, whatever its zeros are.
+
+        Args:
+            shape: [output, input].
+            kind: the type of the weights.
+            hybrid: whether activations are floats where the weights are integers.
+        """
+        if kind == "float32" and self.name == "size":
+            return 'for target="size" it is unpacked at load; ask for "x86" or "arm"'
+        if kind == "int8" and not hybrid:
+            return "the sparse kernel for int8 activations is slower than the dense one"
         size = BLOCKS.get(kind)
-        if size is None or (kind == "int8" and not hybrid):
-            return "in this precision no sparse kernel is faster"
-        if len(shape) != 2 or shape[1] % size:
-            return f"its width of {shape[-1]} is no multiple of {size}, and the tail would be lost"
+        if size is None or len(shape) != 2:
+            return "in this precision no sparse kernel reads it"
+        if shape[1] % size:
+            return f"its width of {shape[1]} is no multiple of {size}, and the tail would be lost"
         if kind == "int8" and shape[1] > WIDEST_INT8:
             return f"beyond {WIDEST_INT8} inputs the sparse kernel computes something else"
         if np.prod(shape) < WEIGHTS:
@@ -84,7 +90,7 @@ class Target:
             return 0.9 if alone or self.batch is None else 0.82
         # What comes from memory at each call costs more than the products.
         beyond = kind == "float32" and np.prod(shape) * 4 >= BEYOND_CACHE
-        return 0.8 if alone and beyond else 0.9
+        return 0.8 if self.name == "x86" and alone and beyond else 0.9
 
 
 def check(target: object, threads: object) -> None:
