@@ -15,7 +15,7 @@ layers = keras.layers
 PROGRAM = pathlib.Path(__file__).parent.parent / "scripts" / "export_tflite.py"
 
 
-def mobile(padding="valid", first=3, activation="relu6", size=32):
+def mobile(padding="valid", first=3, activation="relu6", size=32, convolutional=False):
     """A stem, an inverted residual block and a head, in the shape of MobileNetV2."""
     image = keras.Input((size, size, first))
     pad = layers.ZeroPadding2D(1) if padding == "valid" else layers.Identity()
@@ -24,6 +24,9 @@ def mobile(padding="valid", first=3, activation="relu6", size=32):
     y = layers.DepthwiseConv2D(3, padding="same", activation=activation)(y)
     x = layers.Add()([x, layers.Conv2D(32, 1)(y)])
     x = layers.Conv2D(128, 1, activation=activation)(x)
+    if convolutional:
+        x = layers.Conv2D(10, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+        return keras.Model(image, layers.Flatten()(x))
     return keras.Model(image, layers.Dense(1000)(layers.GlobalAveragePooling2D()(x)))
 
 
@@ -97,6 +100,21 @@ def test_same_padding_is_told_with_its_remedy():
     # The converter writes symmetric padding of an odd size as "same" again.
     (reason,) = {each.slower for each in pointwise(export.check(mobile(size=33), "arm"))}
     assert "even size" in reason
+
+
+def test_a_file_that_would_not_load_on_arm_stays_dense(tmp_path):
+    """As MobileNet (V1) ends; seen on the emulated phone, which a test does not need."""
+    model, path = mobile(convolutional=True), tmp_path / "model.tflite"
+    reasons = {each.slower for each in pointwise(export.check(model, "arm"))}
+    assert any("is read by CONV_2D" in each for each in reasons)
+    kprune.wrap(model, include=lambda variable: tuple(variable.shape[:2]) == (1, 1))
+    kprune.prune(model, 0.6)
+    sparse = export.to_tflite(model, path, timing_seconds=0)
+    assert sparse.bytes < sparse.dense_bytes  # below two thirds nothing is laid out anew
+    kprune.prune(model, 0.9)
+    report = export.to_tflite(model, path, timing_seconds=0)
+    assert report.bytes == report.dense_bytes
+    assert all("would not load" in each.reason for each in report.tensors if each.sparsity > 0.5)
 
 
 def test_arguments_are_checked():

@@ -3,7 +3,8 @@
 Where more than two thirds of the 1x1 weights are zero, XNNPACK lays a network out channel by
 channel and skips zeros. It does so for a stretch of the network from a 3x3 convolution of three
 channels with stride 2 to a mean over the image, and only if it has a kernel in that layout for
-every operator in between.
+every operator in between. Each rule was seen on an emulated Cortex-A76
+(`benchmarks/arm_instructions.py`); one is more than a matter of speed, see `fatal`.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import numpy as np
 
 from kprune.tflite import flatbuffer
 from kprune.tflite.constants import UNPACKING
+from kprune.tflite.graph import Graph
 
 ZEROS = 2 / 3  # of the 1x1 weights of a stretch; more than these must be zero
 ELEMENTWISE = (
@@ -38,33 +40,22 @@ ELEMENTWISE = (
     "TANH",
 )
 PAD = ("PAD", "PADV2")
+FLAT = ("FULLY_CONNECTED", "RESHAPE", "SQUEEZE")  # that may read the mean at the end of a stretch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Graph:
-    """The first sub-graph of a model, with who writes and who reads each tensor."""
+class _Stretch:
+    """What belongs together around some 1x1 convolutions.
 
-    model: Any
-    graph: Any
-    writers: dict[int, Any]
-    readers: dict[int, list[Any]]
+    Args:
+        weights: the tensors that store the weights of the 1x1 convolutions.
+        misfits: what has no kernel in the layout channel by channel, in the order of the file.
+        open: what reads the mean over the image as an image again, if anything does.
+    """
 
-    @classmethod
-    def of(cls, model: Any) -> "_Graph":
-        graph = model.subgraphs[0]
-        writers: dict[int, Any] = {}
-        readers: dict[int, list[Any]] = {}
-        for op in graph.operators:
-            writers.update((int(index), op) for index in op.outputs)
-            for index in op.inputs:
-                readers.setdefault(int(index), []).append(op)
-        return cls(model, graph, writers, readers)
-
-    def name(self, op: Any) -> str:
-        return flatbuffer.operator(self.model, op)
-
-    def shape(self, op: Any, position: int) -> tuple[int, ...]:
-        return flatbuffer.shape(self.graph.tensors[int(op.inputs[position])])
+    weights: list[int]
+    misfits: list[str]
+    open: str | None
 
 
 def hindrances(model: Any) -> dict[tuple[int, int], str | None]:
@@ -77,49 +68,100 @@ def hindrances(model: Any) -> dict[tuple[int, int], str | None]:
         For the sub-graph and the number of each tensor that stores weights of a 1x1 convolution,
         what is in the way; `None` for nothing.
     """
-    graph = _Graph.of(model)
     found: dict[tuple[int, int], str | None] = {}
-    for op in graph.graph.operators:
-        if graph.name(op) == "CONV_2D" and graph.shape(op, 1)[1:3] == (1, 1):
-            found[0, _stored(graph, int(op.inputs[1]))] = _stretch(graph, op)
+    for stretch in _stretches(Graph.of(model)):
+        cause = next(iter(stretch.misfits), stretch.open)
+        if len(stretch.misfits) > 1:
+            cause = f"{cause}, and {len(stretch.misfits) - 1} more do not fit"
+        found |= {(0, index): cause for index in stretch.weights}
     return found
 
 
-def _stored(graph: _Graph, index: int) -> int:
+def fatal(model: Any) -> str | None:
+    """Returns why a network with sparse weights would not load on ARM, or `None`.
+
+    XNNPACK lays a stretch out channel by channel as soon as a weight passes DENSIFY and two thirds
+    of the 1x1 weights are zero. If the mean at its end is then read as an image, LiteRT 2.3 fails
+    to prepare the network, as it does with MobileNet (V1) once it has symmetric padding.
+
+    Args:
+        model: the `ModelT` of a dense file.
+    """
+    graph = Graph.of(model)
+    for stretch in _stretches(graph):
+        if stretch.open is None or stretch.misfits:
+            continue
+        stored = [flatbuffer.data(model, graph.graph.tensors[index]) for index in stretch.weights]
+        weights = [each for each in stored if each is not None and each.dtype.kind == "f"]
+        size = sum(each.size for each in weights)
+        if size - sum(int(np.count_nonzero(each)) for each in weights) > ZEROS * size:
+            return f"LiteRT on ARM would not load the file: {stretch.open}"
+    return None
+
+
+def _stretches(graph: Graph) -> list[_Stretch]:
+    """Returns the stretches around all 1x1 convolutions, each once."""
+    found: list[_Stretch] = []
+    for op in graph.graph.operators:
+        if graph.name(op) == "CONV_2D" and graph.shape(op, 1)[1:3] == (1, 1):
+            index = _stored(graph, int(op.inputs[1]))
+            if not any(index in each.weights for each in found):
+                found.append(_stretch(graph, op))
+    return found
+
+
+def _stored(graph: Graph, index: int) -> int:
     """Returns the tensor in which weights are stored."""
     while index in graph.writers and graph.name(graph.writers[index]) in UNPACKING:
         index = int(graph.writers[index].inputs[0])
     return index
 
 
-def _stretch(graph: _Graph, start: Any) -> str | None:
-    """Walks the operators around one, and returns the first in the file that does not fit."""
+def _stretch(graph: Graph, start: Any) -> _Stretch:
+    """Walks the operators around one, as far as its stretch goes."""
     seen: list[Any] = [start]
     for op in seen:  # grows as it is walked
         for each in _around(graph, op):
             if not any(each is other for other in seen):
                 seen.append(each)
     inside = [op for op in graph.graph.operators if any(op is each for each in seen)]
-    causes = [cause for op in inside if (cause := _misfit(graph, op))]
-    if causes:
-        more = f", and {len(causes) - 1} more operators do not fit" if len(causes) > 1 else ""
-        return causes[0] + more
+    misfits = [cause for op in inside if (cause := _misfit(graph, op))]
     if not any(_entry(graph, op) for op in inside):
-        return "the network does not start with a 3x3 convolution of 3 channels and stride 2"
-    return None
+        misfits.append(
+            "the network does not start with a 3x3 convolution of 3 channels and stride 2"
+        )
+    means = [op for op in inside if graph.name(op) == "MEAN"]
+    if not means:
+        misfits.append("it does not end in a mean over the image")
+    after = [
+        graph.name(each)
+        for op in means
+        for index in op.outputs
+        for each in graph.readers.get(int(index), ())
+        if graph.name(each) not in FLAT
+    ]
+    images = (
+        f"the mean over the image is read by {after[0]}; flatten it, or take Dense layers"
+        if after
+        else None
+    )
+    kernels = [op for op in inside if graph.name(op) == "CONV_2D"]
+    pointwise = [op for op in kernels if graph.shape(op, 1)[1:3] == (1, 1)]
+    return _Stretch([_stored(graph, int(op.inputs[1])) for op in pointwise], misfits, images)
 
 
-def _around(graph: _Graph, op: Any) -> Iterator[Any]:
+def _around(graph: Graph, op: Any) -> Iterator[Any]:
     """Yields the operators before and after one, as far as a stretch may go."""
     begins, ends = _entry(graph, op), graph.name(op) == "MEAN"
     for index in () if begins else op.inputs:
-        if int(index) in graph.writers and graph.name(graph.writers[int(index)]) not in UNPACKING:
-            yield graph.writers[int(index)]
+        before = graph.writers.get(int(index))
+        if before is not None and graph.name(before) not in (*UNPACKING, "MEAN"):
+            yield before
     for index in () if ends else op.outputs:
         yield from graph.readers.get(int(index), ())
 
 
-def _entry(graph: _Graph, op: Any) -> bool:
+def _entry(graph: Graph, op: Any) -> bool:
     """Whether an operator is the 3x3 convolution of three channels that begins a stretch."""
     if graph.name(op) != "CONV_2D":
         return False
@@ -128,7 +170,7 @@ def _entry(graph: _Graph, op: Any) -> bool:
     return (height, width, channels) == (3, 3, 3) and (options.strideH, options.strideW) == (2, 2)
 
 
-def _misfit(graph: _Graph, op: Any) -> str | None:
+def _misfit(graph: Graph, op: Any) -> str | None:
     """Returns why an operator has no kernel in the layout channel by channel."""
     name = graph.name(op)
     where = graph.graph.tensors[int(op.outputs[0])].name.decode().split(";")[0]
@@ -153,7 +195,7 @@ def _misfit(graph: _Graph, op: Any) -> str | None:
     return f"{where}, a {name}, has no kernel in that layout"
 
 
-def _asymmetric(graph: _Graph, op: Any, where: str, size: int) -> str | None:
+def _asymmetric(graph: Graph, op: Any, where: str, size: int) -> str | None:
     """Returns what is wrong with the padding of a convolution of an odd size."""
     options = op.builtinOptions
     before = graph.writers.get(int(op.inputs[0]))

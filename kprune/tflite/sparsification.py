@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from kprune.tflite import constants, encoder, flatbuffer, placement, sparse_array, targets
+from kprune.tflite import (
+    constants,
+    encoder,
+    flatbuffer,
+    placement,
+    pointwise,
+    sparse_array,
+    targets,
+)
 from kprune.tflite.constants import Constant
 from kprune.tflite.sparse_array import SparseArray
 
@@ -53,6 +61,9 @@ def rewrite(content: bytes, target: targets.Target, avoid: Collection[str] = ())
         avoid: names of operators whose constants stay dense.
     """
     model = flatbuffer.parse(content)
+    if (cause := pointwise.fatal(model)) is not None:
+        zeros = [each for each in constants.find(model) if _zeros(each) >= DISPENSABLE]
+        return Sparsified(content, False, {_key(each): cause for each in zeros})
     choices, reasons = _choose(model, target, avoid)
     if not choices:
         return Sparsified(content, False, reasons)
@@ -76,9 +87,7 @@ def _choose(
     choices: list[_Choice] = []
     reasons: dict[tuple[int, str], str] = {}
     for members in groups.values():
-        first = members[0]
-        zeros = 1 - np.count_nonzero(first.stored) / max(first.stored.size, 1)
-        if zeros < DISPENSABLE:
+        if _zeros(members[0]) < DISPENSABLE:
             continue
         choice = _decide(members, target, avoid)
         if isinstance(choice, str):
@@ -161,6 +170,10 @@ def _forget(model: Any) -> None:
     for number, buffer in enumerate(model.buffers):
         if number not in used:
             buffer.data = None
+
+
+def _zeros(constant: Constant) -> float:
+    return 1 - int(np.count_nonzero(constant.stored)) / max(constant.stored.size, 1)
 
 
 def _key(constant: Constant) -> tuple[int, str]:
