@@ -11,7 +11,6 @@ not measured again.
 
 import collections
 import itertools
-import json
 import pathlib
 import tempfile
 from typing import Any
@@ -39,17 +38,9 @@ Row = dict[str, Any]
 
 def main(_: list[str]) -> None:
     """Measures what is missing, and prints all that was asked for."""
-    path = pathlib.Path(FLAGS.json) if FLAGS.json else None
-    rows: dict[str, Row] = json.loads(path.read_text()) if path and path.exists() else {}
     lists = FLAGS.precisions, FLAGS.widths, FLAGS.batches, FLAGS.patterns, FLAGS.sparsities
     keys = ["/".join(each) for each in itertools.product(*lists)]
-    for key in keys:
-        if key not in rows:
-            rows[key] = measure(*key.split("/"))
-            print(key, rows[key], flush=True)
-            if path:
-                path.write_text(json.dumps(rows, indent=1))
-    print(table({key: rows[key] for key in keys}))
+    print(table(measuring.resumed(FLAGS.json, keys, measure)))
 
 
 def measure(precision: str, width: str, batch: str, pattern: str, sparsity: str) -> Row:

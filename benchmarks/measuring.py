@@ -9,7 +9,7 @@ import pathlib
 import platform
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -99,3 +99,24 @@ def save(path: str | None, results: dict[str, Any]) -> None:
     if path:
         text = json.dumps({**surroundings(), **results}, indent=2)
         pathlib.Path(path).write_text(text + "\n")
+
+
+def resumed(
+    path: str | None, keys: Sequence[str], measure: Callable[..., dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Returns the rows of some keys; those that a file has are not measured again.
+
+    Args:
+        path: a JSON file, written after each row; `None` for none.
+        keys: parts of a row's settings, joined by "/".
+        measure: from the parts of a key to its row.
+    """
+    file = pathlib.Path(path) if path else None
+    rows: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file and file.exists() else {}
+    for key in keys:
+        if key not in rows:
+            rows[key] = measure(*key.split("/"))
+            print(key, rows[key], flush=True)
+            if file:
+                file.write_text(json.dumps(rows, indent=1))
+    return {key: rows[key] for key in keys}

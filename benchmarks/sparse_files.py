@@ -15,7 +15,6 @@ values with an index of the width that the format has for them.
 
 import collections
 import itertools
-import json
 import math
 import pathlib
 import tempfile
@@ -50,20 +49,12 @@ Row = dict[str, Any]
 
 def main(_: list[str]) -> None:
     """Makes the rows that are missing, and prints all that were asked for."""
-    path = pathlib.Path(FLAGS.json) if FLAGS.json else None
-    rows: dict[str, Row] = json.loads(path.read_text()) if path and path.exists() else {}
     names = small_models.SMALL if FLAGS.models == ["small"] else FLAGS.models
     keys = [
         "/".join(each)
         for each in itertools.product(names, FLAGS.precisions, FLAGS.patterns, FLAGS.sparsities)
     ]
-    for key in keys:
-        if key not in rows:
-            rows[key] = measure(*key.split("/"))
-            print(key, rows[key], flush=True)
-            if path:
-                path.write_text(json.dumps(rows, indent=1))
-    print(table({key: rows[key] for key in keys}))
+    print(table(measuring.resumed(FLAGS.json, keys, measure)))
 
 
 def measure(name: str, precision: str, pattern: str, sparsity: str) -> Row:

@@ -1,8 +1,7 @@
 """Scores that gather while a model trains: what every update adds, inside the compiled step.
 
-The gradients pass through the optimizer's `apply`. It is borrowed for the time of a block, adds to
-the slots, and goes on as before, so the scores cost no second backward pass, and hold under XLA,
-loss scaling, several steps per execution and gradient accumulation alike.
+The gradients are seen on their way to the weights (`gradients.passing`) and go on as they are, so
+the scores cost no second backward pass.
 """
 
 import contextlib
@@ -12,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kprune import criteria, slots
+from kprune import criteria, gradients, slots
 
 
 @contextlib.contextmanager
@@ -40,32 +39,18 @@ def accumulating(model: keras.Model, criterion: Any, optimizer: Any = None) -> I
     if what is None:
         yield
         return
-    optimizer = optimizer or getattr(model, "optimizer", None)
-    if optimizer is None:
-        raise ValueError(
-            f"{model.name} has no optimizer; expected one whose updates count. "
-            'Write model.compile("adam", ...) first, or accumulating(model, criterion, optimizer).'
-        )
-    inner = getattr(optimizer, "inner_optimizer", optimizer)  # gradients are unscaled there
     held = slots.of(model, what.slot)
-    vars(inner).pop("apply", None)  # what a fit that failed may have left
-    apply = inner.apply
 
-    def adding(grads: Any, trainable_variables: Any = None) -> Any:
-        given = inner._trainable_variables if trainable_variables is None else trainable_variables
-        grads, variables = list(grads), list(given)  # each may be an iterator, and is read twice
+    def adding(grads: list[Any], variables: list[Any]) -> list[Any]:
         for gradient, variable in zip(grads, variables, strict=True):
             slot = held.beside(variable)
             if slot is not None and gradient is not None:
                 w, g = (tf.cast(each, "float32") for each in (variable.value, gradient))
                 slot.assign_add(what.contribution(w, g))
-        return apply(grads, variables)
+        return grads
 
-    object.__setattr__(inner, "apply", adding)
-    try:
+    with gradients.passing(model, optimizer, adding):
         yield
-    finally:
-        vars(inner).pop("apply", None)
 
 
 def fade(model: keras.Model, criterion: criteria.Criterion) -> None:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kprune import codebooks, tables, weights, wrappers
+from kprune import codebooks, gradients, tables, weights, wrappers
 
 Bits: TypeAlias = int | Mapping[str, int] | Callable[[weights.Weight], int]
 
@@ -137,37 +137,21 @@ def sharing(model: keras.Model, optimizer: Any = None) -> Iterator[None]:
         >>> with kprune.sharing.sharing(model):
         ...     loss = model.train_on_batch(x, y)
     """
-    clusters = found(model)
-    optimizer = optimizer or getattr(model, "optimizer", None)
-    if optimizer is None:
-        raise ValueError(
-            f"{model.name} has no optimizer; expected one that updates the weights. "
-            'Write model.compile("adam", ...) first, or sharing(model, optimizer).'
-        )
-    inner = getattr(optimizer, "inner_optimizer", optimizer)  # gradients are unscaled there
     codes = {
         id(weight.variable): (tf.constant(each, tf.int32), int(each.max()) + 1)
-        for weight, each in clusters.items()
+        for weight, each in found(model).items()
     }
-    vars(inner).pop("apply", None)  # what a fit that failed may have left
-    apply = inner.apply
 
-    def summing(grads: Any, trainable_variables: Any = None) -> Any:
-        given = inner._trainable_variables if trainable_variables is None else trainable_variables
-        variables = list(given)
-        summed = [
+    def summing(grads: list[Any], variables: list[Any]) -> list[Any]:
+        return [
             _per_cluster(gradient, *codes[id(variable)])
             if gradient is not None and id(variable) in codes
             else gradient
             for gradient, variable in zip(grads, variables, strict=True)
         ]
-        return apply(summed, variables)
 
-    object.__setattr__(inner, "apply", summing)
-    try:
+    with gradients.passing(model, optimizer, summing):
         yield
-    finally:
-        vars(inner).pop("apply", None)
 
 
 def found(model: keras.Model) -> dict[weights.Weight, weights.Array]:

@@ -88,9 +88,9 @@ class Recipe:
 
 
 DIGITS = Recipe(0.85, 30, 40, 30, 10, batch_size=32, l2=3e-4)
-RECIPES = {  # lenet_300_100 at 0.95 did no worse than dense on held-out training images
+RECIPES = {  # as sparse as the errors allow, and smaller than the paper's files
     "lenet_300_100": Recipe(0.93, 15, 20, 10, 3),
-    "lenet_5": Recipe(0.96, 6, 7, 4, 1, dropout=0.5),
+    "lenet_5": Recipe(0.93, 6, 6, 6, 1, dropout=0.5),
 }
 
 

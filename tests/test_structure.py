@@ -11,8 +11,8 @@ import kprune
 
 ROOT = pathlib.Path(kprune.__file__).parent
 FLOORS = [
-    {"codebooks", "coding", "files", "memory", "observing", "progress", "registration"}
-    | {"retraining", "scores", "tables", "tflite", "threads"},
+    {"codebooks", "coding", "files", "gradients", "memory", "observing", "progress"}
+    | {"registration", "retraining", "scores", "tables", "tflite", "threads"},
     {"calibration", "masks", "patterns", "schedules"},
     {"normalization", "reconstruction", "weights"},
     {"allocations", "curvature", "quantization", "wrappers"},
