@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def _sizes(array: Array) -> Iterator[tuple[int, Layout]]:
     """Yields the bytes of every layout with the layout."""
     nonzero = array != 0
     rank = array.ndim
-    for inner in _subsets(rank):
+    for inner in _subsets([axis for axis, n in enumerate(array.shape) if n > 1]):
         whole = math.prod(array.shape[axis] for axis in inner)
         yield from _levels(nonzero.any(inner), inner, (1,) * rank, whole * array.itemsize)
     for block in _blocks(array.shape):
@@ -63,6 +63,8 @@ def _levels(
     count = int(np.count_nonzero(kept))
     for place, axis in enumerate(axes):
         size = kept.shape[place]
+        if size == 1:
+            continue  # nothing to list
         rows = kept.size // size
         values = count * (piece + _width(size - 1))
         outer = tuple(each for each in axes if each != axis)
@@ -72,16 +74,18 @@ def _levels(
         present = int(np.count_nonzero(kept.any(place)))  # rows that have a value at all
         for above in outer:
             length = kept.shape[axes.index(above)]
+            if length == 1:
+                continue
             lists = present * _width(length - 1) + (rows // length + 1) * _width(present)
             rest = tuple(each for each in outer if each != above)
             total = values + lists + (present + 1) * _width(count)
             yield total, Layout(rest, (above, axis), inner, block)
 
 
-def _subsets(rank: int) -> Iterator[tuple[int, ...]]:
+def _subsets(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Yields which axes may be stored whole: all sets but the full one."""
-    for count in range(rank):
-        yield from itertools.combinations(range(rank), count)
+    for count in range(len(axes)):
+        yield from itertools.combinations(axes, count)
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
