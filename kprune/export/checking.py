@@ -128,7 +128,7 @@ def _weight(
         # Integer matrices are sparse in blocks alone, for the kernel that reads these.
         block = targets.BLOCKS[str(values.dtype)]
         empty = targets.blocks_of_zeros(values, block) if pruned else zeros
-        if empty >= target.least(values.shape, str(values.dtype)):
+        if empty >= target.least(values.shape, str(values.dtype)) - targets.ROUNDING:
             stored, larger = round(values.nbytes * (1 - empty) * (1 + 2 / block)), None
     return WeightCheck(
         name=constant.name,

@@ -25,6 +25,8 @@ def obstacle(constant: Constant, kind: str) -> str | None:
     """
     if not constant.readers:
         return "no operator reads it"
+    if len(constant.shape) < 2:
+        return "it is a vector; only weights of two axes and more are stored sparse"
     if constant.exposed:
         return "it is an input, an output or a variable of the graph"
     if kind not in TYPES:

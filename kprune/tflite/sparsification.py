@@ -131,14 +131,13 @@ def _store(model: Any, choice: _Choice) -> None:
             _keep_from_xnnpack(model, graph, constant.index)
             continue
         # The tensor becomes what DENSIFY writes, so that its readers stay as they are; what
-        # DENSIFY reads is a new one. XNNPACK unpacks in the order of the tensors' numbers, and
-        # so unpacks this before what DEQUANTIZE makes of it, as the dense file did.
+        # DENSIFY reads is a new one.
         stored = copy.copy(constant.tensor)
         stored.buffer, stored.sparsity = buffer, sparsity
         constant.tensor.name += b"/dense"
-        ends = [constant.index]
+        ends = [_first(model, constant.graph, constant.index)]
         if sparse.values.dtype != constant.stored.dtype:
-            ends = _bypass(model, graph, constant.index)
+            ends = _bypass(graph, ends[0])
             stored.type = graph.tensors[ends[0]].type
         graph.tensors.append(stored)
         constant.tensor.buffer = 0
@@ -149,7 +148,38 @@ def _store(model: Any, choice: _Choice) -> None:
             graph.operators.insert(0, densify)
 
 
-def _bypass(model: Any, graph: Any, index: int) -> list[int]:
+def _first(model: Any, number: int, index: int) -> int:
+    """Gives a constant a smaller number than all that DEQUANTIZE makes of it, and returns it.
+
+    XNNPACK unpacks tensors in the order of their numbers, and must have unpacked what it widens.
+    """
+    graph = model.subgraphs[number]
+    wide = [
+        int(op.outputs[0])
+        for op in graph.operators
+        if index in list(op.inputs) and flatbuffer.operator(model, op) == "DEQUANTIZE"
+    ]
+    first = min([index, *wide])
+    if first == index:
+        return index
+    swap = {index: first, first: index}
+    tensors = graph.tensors
+    tensors[index], tensors[first] = tensors[first], tensors[index]
+    for op in graph.operators:
+        op.inputs, op.outputs = _renamed(op.inputs, swap), _renamed(op.outputs, swap)
+    graph.inputs, graph.outputs = _renamed(graph.inputs, swap), _renamed(graph.outputs, swap)
+    for signature in model.signatureDefs or []:
+        if signature.subgraphIndex == number:
+            for each in [*(signature.inputs or []), *(signature.outputs or [])]:
+                each.tensorIndex = swap.get(each.tensorIndex, each.tensorIndex)
+    return first
+
+
+def _renamed(numbers: Any, swap: Mapping[int, int]) -> Any:
+    return np.array([swap.get(int(each), int(each)) for each in numbers], np.int32)
+
+
+def _bypass(graph: Any, index: int) -> list[int]:
     """Takes out what widens a tensor, and returns the tensors that were written."""
     widening = [op for op in graph.operators if list(op.inputs) == [index]]
     graph.operators = [op for op in graph.operators if not any(op is each for each in widening)]

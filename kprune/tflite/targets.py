@@ -21,6 +21,7 @@ SPARSE_VERSION = 8  # of FULLY_CONNECTED: XNNPACK leaves it alone, TFLite's kern
 LARGEST_BATCH = 16  # that was measured
 WEIGHTS = 2**18  # in smaller matrices a call costs as much as the products
 BEYOND_CACHE = 2**24  # bytes of dense weights that come from memory at each call
+ROUNDING = 0.002  # a cut to 90 % falls on the nearest number of blocks
 WIDEST_INT8 = 4096  # inputs; beyond it the kernel for int8 blocks computes something else
 
 
@@ -48,7 +49,7 @@ class Target:
         weights, kind = constant.stored, str(constant.stored.dtype)
         if self.hindrance(weights.shape, kind, hybrid(constant)) is not None:
             return None
-        if blocks_of_zeros(weights, BLOCKS[kind]) < self.least(weights.shape, kind):
+        if blocks_of_zeros(weights, BLOCKS[kind]) < self.least(weights.shape, kind) - ROUNDING:
             return None
         return Layout((0,), (1,), (), (1, BLOCKS[kind]))
 
