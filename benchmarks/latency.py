@@ -78,7 +78,7 @@ def table(rows: dict[str, Row]) -> str:
     cells = []
     for key, row in rows.items():
         precision, width, batch, pattern, sparsity = key.split("/")
-        kind = max(row["stored"], key=row["stored"].get)
+        kind = max(row["stored"], key=row["stored"].get).split()[0]
         start = [precision, width, batch, pattern, f"{float(sparsity):.0%}", kind]
         size = f"{row['bytes'] / row['dense_bytes']:.2f}"
         if "ratio" not in row:
@@ -87,7 +87,7 @@ def table(rows: dict[str, Row]) -> str:
         low, high = row["spread"]
         milliseconds = f"{row['dense_seconds'] * 1e3:.3f}"
         cells.append([*start, size, milliseconds, f"{row['ratio']:.2f}", f"{low:.2f}-{high:.2f}"])
-    columns = ["precision", "width", "batch", "zeros in", "zeros", "stored", "bytes"]
+    columns = ["type", "width", "batch", "zeros in", "zeros", "stored", "bytes"]
     columns += ["dense ms", "ratio", "quartiles"]
     largest = max((row.get("ratio", 1.0) for row in rows.values()), default=np.nan)
     surroundings = measuring.surroundings().items()

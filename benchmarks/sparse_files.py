@@ -192,10 +192,11 @@ def table(rows: dict[str, Row]) -> str:
     cells, over, wrong, larger, refused, theirs = [], [], 0, 0, 0, collections.Counter[str]()
     for key, row in rows.items():
         name, precision, pattern, sparsity = key.split("/")
-        start = [name, precision, pattern, f"{float(sparsity):.0%}"]
+        pieces = "singles" if pattern == "unstructured" else pattern
+        start = [name, precision, pieces, f"{float(sparsity):.0%}"]
         if "refused" in row:
             refused += 1
-            cells.append([*start, "-", "-", "-", "-", "-", "-", "not written"])
+            cells.append([*start, "-", "-", "-", "-", "-", "-", "none"])
             continue
         dense = row["dense"]
         fractions = [row["dense_gzip"], row.get("converter"), row["ours"], row["ours_gzip"]]
@@ -207,9 +208,10 @@ def table(rows: dict[str, Row]) -> str:
         larger += row["ours"] > dense
         theirs[verdict.split(":")[0]] += 1
         texts = ["-" if each is None else f"{each / dense:.2f}" for each in fractions]
-        cells.append([*start, f"{dense:,}", *texts, f"{row['ideal'] / dense:.2f}", verdict])
-    columns = ["model", "precision", "pattern", "zeros", "dense"]
-    columns += ["gzip", "converter", "ours", "gzip ", "ideal", "converter's file"]
+        short = {"does not load": "refused"}.get(verdict, verdict.split(":")[0])
+        cells.append([*start, f"{dense:,}", *texts, f"{row['ideal'] / dense:.2f}", short])
+    columns = ["model", "type", "zeros in", "zeros", "dense"]
+    columns += ["gzip", "converter", "ours", "gzip ", "ideal", "theirs"]
     lines = [
         f"{len(rows)} combinations: {wrong} wrong files of ours, {larger} larger than the dense "
         f"one, {refused} not written",
