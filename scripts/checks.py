@@ -1,9 +1,9 @@
-"""Flags whose values kprune itself judges: it knows what exists, and what to write instead."""
+"""What is asked of a command line; values of flags are judged by kprune, which knows them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import flags
+from absl import app, flags
 
 import kprune
 
@@ -32,3 +32,16 @@ def sparsity(name: str, default: float, help: str) -> None:
     """Defines a flag of a sparsity in [0, 1)."""
     flags.DEFINE_float(name, default, help)
     known(name, lambda value: kprune.registration.sparsity(value, name))
+
+
+def flags_alone(argv: Sequence[str]) -> None:
+    """Raises for arguments that are no flags.
+
+    Args:
+        argv: as `absl.app` gives it to `main`, the program first.
+
+    Raises:
+        app.UsageError: there are some.
+    """
+    if len(argv) > 1:
+        raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")

@@ -19,6 +19,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
+import checks
 import images
 import keras
 import lenet
@@ -115,8 +116,7 @@ class Row:
 
 def main(argv: list[str]) -> None:
     """Trains, prunes, shares, codes, evaluates, reports."""
-    if len(argv) > 1:
-        raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
+    checks.flags_alone(argv)
     tf.get_logger().setLevel("ERROR")
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)

@@ -17,6 +17,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
+import checks
 import examples
 import keras
 import tensorflow as tf
@@ -36,7 +37,7 @@ flags.DEFINE_list("precisions", None, f"Some of {','.join(PRECISIONS)}. Default:
 flags.DEFINE_enum("target", "size", ["size", "x86", "arm"], "What the files are made for.")
 flags.DEFINE_integer("batch_size", None, "Fixes the batch. Default: free.", lower_bound=1)
 flags.DEFINE_integer("threads", 1, "Of the interpreter, on the target.", lower_bound=1)
-flags.DEFINE_float("sparsity", 0.9, "Of the model made here; for --check_only of dense ones.", 0, 1)
+checks.sparsity("sparsity", 0.9, "Of the model made here; for --check_only of dense ones.")
 flags.DEFINE_bool("check_only", False, "Say what there is to gain, and write nothing.")
 flags.DEFINE_string("output", "savedmodels/tflite", "Folder for the files and report.json.")
 flags.DEFINE_integer("seed", 0, "Of the model made here.", lower_bound=0)
@@ -49,8 +50,7 @@ flags.register_validator(
 
 def main(argv: list[str]) -> None:
     """Loads or makes a model, and writes it in each precision."""
-    if len(argv) > 1:
-        raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
+    checks.flags_alone(argv)
     tf.get_logger().setLevel("ERROR")
     keras.utils.set_random_seed(FLAGS.seed)
     try:

@@ -14,6 +14,7 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
+import checks
 import choices
 import deployment
 import figures
@@ -34,8 +35,7 @@ flags.adopt_module_key_flags(options)  # --help shows them
 
 def main(argv: list[str]) -> None:
     """Trains, prunes, writes, evaluates, reports."""
-    if len(argv) > 1:
-        raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
+    checks.flags_alone(argv)
     tf.get_logger().setLevel("ERROR")  # it takes each new model for a needless retracing
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # the export tells of its every file otherwise

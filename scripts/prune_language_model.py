@@ -20,6 +20,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
+import checks
 import corpus
 import keras
 import language_options
@@ -172,8 +173,7 @@ def save(study: Study, report: kprune.reporting.Report, path: Path) -> None:
 
 def main(argv: list[str]) -> None:
     """Trains, prunes, evaluates, writes, reports."""
-    if len(argv) > 1:
-        raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
+    checks.flags_alone(argv)
     tf.get_logger().setLevel("ERROR")  # it takes each new trace for a needless one
     keras.utils.set_random_seed(FLAGS.seed)
     try:

@@ -15,6 +15,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
+import checks
 import examples
 import keras
 import numpy as np
@@ -33,8 +34,7 @@ DEFAULT_OUTPUT = "savedmodels/one_shot/pruned.keras"
 
 def main(argv: list[str]) -> None:
     """Loads or trains, prunes, compares, writes."""
-    if len(argv) > 1:
-        raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
+    checks.flags_alone(argv)
     tf.get_logger().setLevel("ERROR")
     keras.utils.set_random_seed(FLAGS.seed)
     try:

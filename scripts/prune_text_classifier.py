@@ -20,6 +20,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
+import checks
 import classifier_options
 import encoder
 import encoder_pruning
@@ -38,8 +39,7 @@ flags.adopt_module_key_flags(classifier_options)  # --help shows them
 
 def main(argv: list[str]) -> None:
     """Trains, prunes, evaluates, writes."""
-    if len(argv) > 1:
-        raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
+    checks.flags_alone(argv)
     tf.get_logger().setLevel("ERROR")  # it takes each new trace for a needless one
     begin = time.monotonic()
     recipe, directory = classifier_options.recipe(), classifier_options.output_dir()

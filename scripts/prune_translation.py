@@ -21,6 +21,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
 import bilingual
+import checks
 import keras
 import seq2seq
 import text_options
@@ -39,8 +40,7 @@ flags.adopt_module_key_flags(translation_options)  # --help shows them
 
 def main(argv: list[str]) -> None:
     """Trains, prunes, retrains, writes, reports."""
-    if len(argv) > 1:
-        raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
+    checks.flags_alone(argv)
     begin = time.monotonic()
     keras.utils.set_random_seed(FLAGS.seed)
     recipe = translation_options.recipe()

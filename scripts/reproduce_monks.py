@@ -23,6 +23,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
+import checks
 from absl import app, flags
 from deletion import CRITERIA, Deletion, Left
 from monks import PROBLEMS, Problem, Robots, load
@@ -100,8 +101,7 @@ def define_flags(into: flags.FlagValues = flags.FLAGS) -> None:
 
 def main(argv: list[str]) -> None:
     """Reads the flags, prints the tables."""
-    if len(argv) > 1:
-        raise app.UsageError(f"got {' '.join(argv[1:])}; expected flags alone. Write --help")
+    checks.flags_alone(argv)
     reproduce(flags.FLAGS)
 
 

@@ -107,6 +107,9 @@ def test_a_file_that_would_not_load_on_arm_stays_dense(tmp_path):
     model, path = mobile(convolutional=True), tmp_path / "model.tflite"
     reasons = {each.slower for each in pointwise(export.check(model, "arm"))}
     assert any("is read by CONV_2D" in each for each in reasons)
+    assert all("would not load" in each.larger for each in export.check(model, "arm").weights)
+    promised = export.check(model, sparsity=0.6)
+    assert all("would not load" not in (each.larger or "") for each in promised.weights)
     kprune.wrap(model, include=lambda variable: tuple(variable.shape[:2]) == (1, 1))
     kprune.prune(model, 0.6)
     sparse = export.to_tflite(model, path, timing_seconds=0)
@@ -117,11 +120,17 @@ def test_a_file_that_would_not_load_on_arm_stays_dense(tmp_path):
     assert all("would not load" in each.reason for each in report.tensors if each.sparsity > 0.5)
 
 
+def test_a_loop_that_would_kill_the_calibration_is_told():
+    model = keras.Sequential([keras.Input((5, 8)), layers.LSTM(16)])
+    with pytest.raises(export.ExportError, match="kills the process"):
+        export.check(model, quantization="int8")
+
+
 def test_arguments_are_checked():
     model = keras.Sequential([keras.Input((64,)), layers.Dense(64)])
     with pytest.raises(ValueError, match=r"expected 'size', 'x86' or 'arm'"):
         export.check(model, "phone")
-    with pytest.raises(ValueError, match=r"sparsity=1\.5"):
+    with pytest.raises(ValueError, match="sparsity"):
         export.check(model, sparsity=1.5)
     with pytest.raises(TypeError, match=r"expected a keras\.Model"):
         export.check(3)

@@ -27,7 +27,7 @@ from kprune.tflite import encodings
 
 layers = keras.layers
 
-RAGGED, EVEN = 66, 64  # widths that a block of 4 or 16 does not divide, and does
+EVEN = 64  # a width that blocks of 4 and 16 divide
 
 
 @keras.saving.register_keras_serializable("kprune_test_export")

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies
 from hypothesis.extra import numpy as arrays
-from test_export import interpret, network, sparsified
+from test_export import EVEN, interpret, network, sparsified
 
 from kprune import export
 from kprune.export import trial, verification
@@ -28,7 +28,7 @@ from kprune.tflite import (
 
 layers = keras.layers
 
-RAGGED, EVEN = 66, 64  # widths that a block of 4 or 16 does not divide, and does
+RAGGED = 66  # a width that blocks of 4 and 16 do not divide
 
 
 def walk(sparse):
@@ -182,6 +182,15 @@ def test_a_file_goes_through_the_schema_unharmed():
     assert [each.name for each in first] == [each.name for each in second]
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a.stored, b.stored)
+
+
+def test_operators_and_graphs_that_take_or_give_nothing():
+    """Such lists may be left out of a file."""
+    model = flatbuffer.parse(convert(network()))
+    kinds = flatbuffer.schema()
+    model.subgraphs.append(kinds.SubGraphT(tensors=[], operators=[kinds.OperatorT()], name=b"init"))
+    made = sparsification.rewrite(flatbuffer.pack(model), targets.Target())
+    assert made.sparse and len(flatbuffer.parse(made.content).subgraphs) == 2
 
 
 @pytest.mark.parametrize("quantization", [None, "float16"])

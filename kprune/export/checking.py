@@ -1,15 +1,15 @@
 """What a .tflite file of a model will gain from zeros, before they are there."""
 
+import dataclasses
 import os
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from kprune import wrapping
-from kprune.export import conversion, examples, inspection, preparation, saved_model
+from kprune import registration, wrapping
+from kprune.export import examples, preparation, saved_model
 from kprune.export.check_report import CheckReport, WeightCheck
 from kprune.tflite import (
     constants,
@@ -55,17 +55,14 @@ def check(
     Raises:
         TypeError: the model is no Keras 3 model.
         ValueError: an argument is not one of those above, or the file is no TFLite file.
+        OSError: there is no such file.
         ExportError: the model cannot be converted.
 
     Example:
         >>> print(kprune.export.check(model, "arm"))
     """
     targets.check(target, threads)
-    if not 0 <= sparsity < 1:
-        raise ValueError(
-            f"sparsity={sparsity!r}; expected a fraction of zeros from 0 up to 1. "
-            "Write sparsity=0.9."
-        )
+    registration.sparsity(sparsity, "sparsity")
     name = str(getattr(model, "name", model))
     if isinstance(model, (str, os.PathLike)) and os.fspath(model).endswith(".keras"):
         model = keras.saving.load_model(model, compile=False)
@@ -77,6 +74,7 @@ def check(
         precision = quantization
     aim = targets.Target(target, batch_size, threads)
     found = pointwise.hindrances(held)
+    fatal = pointwise.fatal(held, sparsity)
     weights = [
         constant
         for constant in constants.find(held)
@@ -86,7 +84,7 @@ def check(
         name=name,
         target=target,
         quantization=precision,
-        weights=tuple(_weight(each, aim, sparsity, found) for each in weights),
+        weights=tuple(_weight(each, aim, sparsity, found, fatal) for each in weights),
     )
 
 
@@ -99,15 +97,11 @@ def _converted(model: Any, quantization: str | None, batch_size: int | None, giv
         wrapping.stripped(model) as plain,
         preparation.in_float32(plain),
     ):
-        preparation.check_weights(plain)
-        if preparation.loops(plain) and batch_size is None:
-            batch_size = 1
-        signature = inspection.signature(plain, given, batch_size)
-        directory = os.path.join(scratch, "saved_model")
-        saved_model.write(plain, directory, signature)
-        rows = examples.batches(signature, None)[:1]
-        path = Path("model.tflite")
-        return conversion.Conversion(directory, path, quantization, signature, rows).convert()
+        export = preparation.conversion_of(
+            plain, scratch, "model.tflite", quantization, None, batch_size, given
+        )
+        drawn = examples.batches(export.signature, None)[:1]
+        return dataclasses.replace(export, rows=drawn).convert()
 
 
 def _weight(
@@ -115,6 +109,7 @@ def _weight(
     target: targets.Target,
     sparsity: float,
     found: dict[tuple[int, int], str | None],
+    fatal: str | None,
 ) -> WeightCheck:
     values = constant.stored
     zeros = 1 - int(np.count_nonzero(values)) / values.size
@@ -123,8 +118,10 @@ def _weight(
         values = _pruned(values, sparsity)
         zeros = sparsity
     slower, condition = _speed(constant, target, zeros, found)
-    stored, larger = _bytes(constant, values)
-    if larger is not None and condition is not None and placement.direct(constant):
+    stored, larger = (values.nbytes, fatal) if fatal else _bytes(constant, values)
+    if fatal:
+        slower, condition = slower or fatal, None
+    elif larger is not None and condition is not None and placement.direct(constant):
         # Integer matrices are sparse in blocks alone, for the kernel that reads these.
         block = targets.BLOCKS[str(values.dtype)]
         empty = targets.blocks_of_zeros(values, block) if pruned else zeros

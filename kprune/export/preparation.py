@@ -7,7 +7,14 @@ from typing import Any
 
 import keras
 
-from kprune.export import conversion, trial, verification
+from kprune.export import (
+    conversion,
+    examples,
+    inspection,
+    saved_model,
+    trial,
+    verification,
+)
 
 
 def check(quantization: Any, data: Any, batch_size: Any, path: Any) -> None:
@@ -44,6 +51,46 @@ def check_weights(model: keras.Model) -> None:
             "TFLite's operators do not take; expected float weights, which TFLite quantizes "
             'itself. Write to_tflite(model, path, "dynamic") before model.quantize.'
         )
+
+
+def conversion_of(
+    model: keras.Model,
+    directory: str,
+    path: str | os.PathLike[str],
+    quantization: str | None,
+    data: Any,
+    batch_size: int | None,
+    input_signature: Any,
+) -> conversion.Conversion:
+    """Writes a plain model as a SavedModel, and returns its conversion to a .tflite file.
+
+    Args:
+        model: without masks, computing in float32.
+        directory: for the SavedModel.
+        path: where the file is to be; for messages alone.
+        quantization: as in `to_tflite`.
+        data: representative data, or `None`.
+        batch_size: as in `to_tflite`.
+        input_signature: as in `to_tflite`.
+
+    Raises:
+        ExportError: a layer keeps it from being converted.
+    """
+    check_weights(model)
+    looping = loops(model)
+    if looping and quantization in conversion.CALIBRATED:
+        raise verification.ExportError(
+            f"{', '.join(looping)} of {model.name} loop over time, and TensorFlow's calibration "
+            f'for "{quantization}" kills the process on such a loop; expected a model without, or '
+            f"layers made with unroll=True. Write {conversion.line(path, 'dynamic')}."
+        )
+    if looping and batch_size is None:
+        batch_size = 1
+    signature = inspection.signature(model, input_signature, batch_size)
+    rows = None if data is None else examples.read(signature, data)
+    saved = os.path.join(directory, "saved_model")
+    saved_model.write(model, saved, signature)
+    return conversion.Conversion(saved, path, quantization, signature, rows)
 
 
 def loops(model: keras.Model) -> list[str]:

@@ -13,7 +13,6 @@ from kprune.export import (
     acceptance,
     conversion,
     examples,
-    inspection,
     preparation,
     saved_model,
     trial,
@@ -102,24 +101,10 @@ def to_tflite(
         wrapping.stripped(model) as plain,
         preparation.in_float32(plain),
     ):
-        preparation.check_weights(plain)
-        looping = preparation.loops(plain)
-        if looping and quantization in conversion.CALIBRATED:
-            raise verification.ExportError(
-                f"{', '.join(looping)} of {plain.name} loop over time, and TensorFlow's "
-                f'calibration for "{quantization}" kills the process on such a loop; expected a '
-                "model without, or layers made with unroll=True. "
-                f"Write {conversion.line(path, 'dynamic')}."
-            )
-        if looping and batch_size is None:
-            batch_size = 1
-        signature = inspection.signature(plain, input_signature, batch_size)
-        rows = None
-        if representative_data is not None:
-            rows = examples.read(signature, representative_data)
-        directory = os.path.join(scratch, "saved_model")
-        saved_model.write(plain, directory, signature)
-        export = conversion.Conversion(directory, path, quantization, signature, rows)
+        export = preparation.conversion_of(
+            plain, scratch, path, quantization, representative_data, batch_size, input_signature
+        )
+        signature, rows = export.signature, export.rows
         dense = Path(scratch, "dense.tflite")
         dense.write_bytes(export.convert())
 
@@ -153,7 +138,8 @@ def to_tflite(
         if timing_seconds and results is not reference:
             with contextlib.suppress(verification.ExportError):  # a time is no reason to fail
                 times = trial.race([temporary, dense], runs[-1], timing_seconds, threads)
-        size, dense_size = files.sizes(temporary), files.sizes(dense)
+        size = files.sizes(temporary)
+        dense_size = size if results is reference else files.sizes(dense)
         # Half floats may be stored sparse as float32; their dense bytes are those of halves.
         stored = {(each.graph, each.name): each.bytes for each in encodings.read(dense)}
         tensors = tuple(

@@ -102,7 +102,7 @@ def _readers(model: Any, graph: Any) -> dict[int, list[tuple[str, int, Any]]]:
     """Maps each tensor to the operators that read it: name, which input, and the operator."""
     readers: dict[int, list[tuple[str, int, Any]]] = {}
     for op in graph.operators:
-        for position, index in enumerate([] if op.inputs is None else op.inputs):
+        for position, index in enumerate(op.inputs):
             name = flatbuffer.operator(model, op)
             readers.setdefault(int(index), []).append((name, position, op))
     return readers

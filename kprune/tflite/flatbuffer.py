@@ -35,7 +35,15 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 def parse(content: bytes) -> Any:
     """Returns the `ModelT` of a file's content."""
-    return schema().ModelT.InitFromPackedBuf(content)
+    model = schema().ModelT.InitFromPackedBuf(content)
+    # What has no inputs or outputs may leave the list out: a graph that sets a variable, say.
+    for each in [each for graph in model.subgraphs for each in (graph, *(graph.operators or []))]:
+        for side in ("inputs", "outputs"):
+            if getattr(each, side) is None:
+                setattr(each, side, np.empty(0, np.int32))
+    for graph in model.subgraphs:
+        graph.operators = graph.operators or []
+    return model
 
 
 def pack(model: Any) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kprune.tflite import flatbuffer
+from kprune.tflite import constants, flatbuffer
 from kprune.tflite.constants import UNPACKING
 from kprune.tflite.graph import Graph
 
@@ -77,7 +77,7 @@ def hindrances(model: Any) -> dict[tuple[int, int], str | None]:
     return found
 
 
-def fatal(model: Any) -> str | None:
+def fatal(model: Any, assumed: float = 0.0) -> str | None:
     """Returns why a network with sparse weights would not load on ARM, or `None`.
 
     XNNPACK lays a stretch out channel by channel as soon as a weight passes DENSIFY and two thirds
@@ -85,16 +85,18 @@ def fatal(model: Any) -> str | None:
     to prepare the network, as it does with MobileNet (V1) once it has symmetric padding.
 
     Args:
-        model: the `ModelT` of a dense file.
+        model: a `ModelT`.
+        assumed: the fraction of zeros to reckon with in weights that have none.
     """
     graph = Graph.of(model)
+    stored = {each.index: each.stored for each in constants.find(model) if each.graph == 0}
     for stretch in _stretches(graph):
         if stretch.open is None or stretch.misfits:
             continue
-        stored = [flatbuffer.data(model, graph.graph.tensors[index]) for index in stretch.weights]
-        weights = [each for each in stored if each is not None and each.dtype.kind == "f"]
+        weights = [stored[each] for each in stretch.weights if stored[each].dtype.kind == "f"]
         size = sum(each.size for each in weights)
-        if size - sum(int(np.count_nonzero(each)) for each in weights) > ZEROS * size:
+        zeros = size - sum(int(np.count_nonzero(each)) for each in weights)
+        if (zeros or assumed * size) > ZEROS * size:
             return f"LiteRT on ARM would not load the file: {stretch.open}"
     return None
 
