@@ -19,8 +19,8 @@ def symmetric_padding(model: Any) -> Any:
     Use it before a model is fine-tuned and pruned for phones. On ARM, XNNPACK computes 1x1
     convolutions sparsely, but only in networks that pad explicitly and symmetrically where they
     stride. Of an even axis "same" pads the far side alone, as `ZeroPadding2D(((0, 1), (0, 1)))` in
-    `keras.applications` does; so none of those networks is computed sparsely as it comes. With it
-    MobileNetV2 takes 0.56 of the instructions where 80 % of its 1x1 weights are zero, 0.39 where
+    `keras.applications` does, so MobileNetV2 is not computed sparsely as it comes. With it the
+    network takes 0.56 of the instructions where 80 % of its 1x1 weights are zero, 0.39 where
     90 % are (`benchmarks/arm_instructions.py`).
 
     A convolution of odd kernel k and stride s > 1 that pads so gets a layer before it,

@@ -66,12 +66,12 @@ def _hindrance(reader: Reader, kind: str) -> str | None:
     if reader.hybrid and reader.operator in KERNELS:
         return (
             f"XNNPACK, on by default, cannot prepare a dynamic-range {reader.operator} whose "
-            "weights are unpacked, and without XNNPACK it is two to four times slower"
+            "weights are unpacked, and without XNNPACK it is up to four times slower"
         )
     if not reader.hybrid and reader.operator == "FULLY_CONNECTED":
         return (
             "LiteRT's XNNPACK, on by default, cannot prepare an int8 FULLY_CONNECTED whose weights "
-            "are unpacked, and without XNNPACK it is two to four times slower"
+            "are unpacked, and without XNNPACK it is up to four times slower"
         )
     return None
 
