@@ -15,7 +15,7 @@ on Debian; the rest, 200 MB, is fetched into --directory once. No test needs any
 
 Weights are random: the count depends on where zeros are, not on what is learnt. Magnitudes prune,
 to the same sparsity in every layer; in convolutional networks only the 1x1 convolutions.
-`mobilenet` is MobileNetV2 at 224 pixels as it comes and with `kprune.models.symmetric_padding`,
+`mobilenet` is MobileNetV2 at 224 pixels as it comes and with `kprune.export.symmetric_padding`,
 `fully_connected` one layer of n inputs and n outputs, `applications` other networks with symmetric
 padding. It takes some 20 seconds a file, a minute for a MobileNet. With --json results are kept as
 they come, and are not counted again.
@@ -36,8 +36,9 @@ import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune import models, tables
-from kprune.tflite import sparsification, targets
+from kprune._support import tables
+from kprune.export import symmetric_padding
+from kprune.export._tflite import sparsification, targets
 
 FLAGS = flags.FLAGS
 Row = dict[str, Any]
@@ -79,7 +80,7 @@ class Subject:
             width = int(self.network.split()[-1])
             return keras.Sequential([keras.Input((width,)), keras.layers.Dense(width)])
         model = getattr(keras.applications, self.network)(weights=None)
-        return models.symmetric_padding(model) if self.padding == "symmetric" else model
+        return symmetric_padding.symmetric_padding(model) if self.padding == "symmetric" else model
 
 
 def _connected(width: int, pattern: str, batch: int, precision: str = "float32") -> Subject:

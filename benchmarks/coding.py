@@ -3,7 +3,7 @@
     python benchmarks/coding.py --json=coding.json
 
 Weights with a codebook of 32 values, and others with none, all or a part of them kept, coded by
-`kprune.coding` as `kprune.export.save_compressed` does, on one thread. Seconds are the process's
+`kprune.export` as `kprune.export.save_compressed` does, on one thread. Seconds are the process's
 own, so other programs on the machine do not count. gzip's size of the same bytes stands beside.
 """
 
@@ -17,7 +17,8 @@ import numpy as np
 import threadpoolctl
 from absl import app, flags
 
-from kprune import coding, tables
+from kprune._support import tables
+from kprune.export import _coding
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("megabytes", 20, "of weights", lower_bound=0.1)
@@ -65,14 +66,14 @@ def main(argv: list[str]) -> None:
         for kept in map(float, FLAGS.kept):
             for shared in (True, False):
                 array = weights(kept, shared)
-                encoded = coding.encode(array)
+                encoded = _coding.encode(array)
                 content = encoded.content
-                found = coding.decode(content, array.dtype, array.shape)
+                found = _coding.decode(content, array.dtype, array.shape)
                 if found.tobytes() != array.tobytes():
                     raise RuntimeError(f"{kept:.0%} kept came back otherwise than it was")
-                encoding = timed(lambda array=array: coding.encode(array))
+                encoding = timed(lambda array=array: _coding.encode(array))
                 decoding = timed(
-                    lambda content=content, size=array.size: coding.decode(content, "f4", (size,))
+                    lambda content=content, size=array.size: _coding.decode(content, "f4", (size,))
                 )
                 gzip = len(zlib.compress(array.tobytes(), 9))
                 values = f"{FLAGS.clusters}" if shared else "all"

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from kprune import files
+from kprune._support import files
 
 HERE = pathlib.Path(__file__).parent
 QEMU = "qemu-aarch64"  # not the static one, which takes no plugins

@@ -28,7 +28,7 @@ import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune import tables
+from kprune._support import tables
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent / "scripts"))
 

@@ -21,7 +21,7 @@ import numpy as np
 from absl import app, flags
 
 import kprune
-from kprune import tables
+from kprune._support import tables
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("widths", ["512", "1024", "2048", "4096"], "units of both layers")

@@ -21,9 +21,9 @@ import torch
 import transcriptions
 from absl import app, flags
 
-from kprune import tables
-from kprune.curvature import grams, inputs
-from kprune.reconstruction import damping, elimination, least_squares, sweep
+from kprune._second_order.layer_inputs import gram_matrices, readers
+from kprune._second_order.solvers import damping, exact_obs, least_squares, sparse_gpt
+from kprune._support import tables
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("sizes", ["512", "1024", "2048", "4096"], "inputs of a layer")
@@ -75,10 +75,10 @@ def layer(size: int) -> tuple[list[Array], Array]:
 
 
 def our_gram(batches: list[Array]) -> Array:
-    """What `kprune.curvature.observe` does with the inputs of a layer, batch by batch."""
-    gram = grams.Gram("layer", batches[0].shape[1], np.zeros(1, np.int64))
+    """What `kprune._second_order.layer_inputs.observe` does with the inputs of a layer, batch by batch."""
+    gram = gram_matrices.Gram("layer", batches[0].shape[1], np.zeros(1, np.int64))
     for batch in batches:
-        gram.add(inputs.Rows(batch[:, None, None]), np.ones((len(batch), 1)))
+        gram.add(readers.Rows(batch[:, None, None]), np.ones((len(batch), 1)))
         gram.samples += len(batch)
     return gram.hessian(0)
 
@@ -116,7 +116,7 @@ def measured(size: int) -> list[dict[str, Any]]:
         return damping.error(plain, matrix[:, : after.shape[1]], after)
 
     def run() -> Array:
-        return sweep.run(sweep.factor(hessian), matrix, sparsity)[2]
+        return sparse_gpt.run(sparse_gpt.factor(hessian), matrix, sparsity)[2]
 
     sides = turns(run, lambda: transcriptions.sparse_gpt(theirs, weight, sparsity), repeats)
     note("SparseGPT", FLAGS.outputs, sides, error)
@@ -134,7 +134,7 @@ def measured(size: int) -> list[dict[str, Any]]:
     few = max(1, FLAGS.exact_outputs * 512**2 // size**2)  # the peer holds so many inverses
     some, same = matrix[:, :few], weight[:few]
     sides = turns(
-        lambda: elimination.costs(hessian, some),
+        lambda: exact_obs.costs(hessian, some),
         lambda: transcriptions.exact_obs(theirs, same),
         1,
     )
@@ -199,7 +199,7 @@ def main(_: list[str]) -> None:
         batches, matrix = layer(1024)
         hessian = damping.damped(our_gram(batches), 0.01)
         start = time.perf_counter()
-        elimination.costs(hessian, matrix)
+        exact_obs.costs(hessian, matrix)
         seconds = time.perf_counter() - start
         print(f"ExactOBS of 1024 x 1024, all columns, by kprune: {seconds:.1f} s")
         results.append({"whole_seconds": seconds})

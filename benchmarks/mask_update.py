@@ -23,7 +23,7 @@ import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune import tables
+from kprune._support import tables
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("repeats", 5, "updates measured of each kind", lower_bound=1)

@@ -27,7 +27,7 @@ import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune import tables
+from kprune._support import tables
 
 FLAGS = flags.FLAGS
 Array = np.ndarray[Any, Any]
@@ -65,7 +65,7 @@ def methods(x: Array, y: Array, few: int, seed: int) -> dict[str, dict[str, Any]
         "magnitude erk + LS": {"criterion": "magnitude", "allocation": "erk", "refit": fit},
         **{
             f"OBD {name}": {"criterion": criteria.OBD((x[:few], y[:few]), name)}
-            for name in kprune.curvature.MEMBERS
+            for name in kprune.criteria.ESTIMATORS
         },
         "OBD in parts": {"criterion": criteria.OBD(**loss)},
         "Wanda": {"criterion": criteria.Wanda(x)},

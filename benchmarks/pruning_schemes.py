@@ -24,7 +24,7 @@ import scheme_curves
 from absl import app, flags
 
 import kprune
-from kprune import tables
+from kprune._support import tables
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent / "scripts"))
 

@@ -24,12 +24,12 @@ import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune import tables
+from kprune._support import tables
 
 FLAGS = flags.FLAGS
 Row = dict[str, Any]
 
-DENSE = kprune.retraining.Recipe(epochs=8, learning_rate=1e-3, halve_every=3)
+DENSE = kprune.training.Recipe(epochs=8, learning_rate=1e-3, halve_every=3)
 PENALTIES = {"L1": keras.regularizers.L1(1e-5), "L2": keras.regularizers.L2(1e-4)}
 DROPOUT = 0.5
 
@@ -69,7 +69,7 @@ flags.DEFINE_string("json", None, "file for the results; rows that are in it are
 flags.DEFINE_string("figure", None, "PNG to draw the accuracies to; none by default")
 
 
-def compiled(model: keras.Model, recipe: kprune.retraining.Recipe, images: int) -> keras.Model:
+def compiled(model: keras.Model, recipe: kprune.training.Recipe, images: int) -> keras.Model:
     """Gives a model its loss, and Adam with the learning rates of a recipe."""
     rates = recipe.schedule(math.ceil(images / FLAGS.batch_size))
     optimizer = keras.optimizers.Adam(rates)

@@ -32,7 +32,8 @@ import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune import slots, tables, wrappers
+from kprune._masking import masked_weights, slot_variables
+from kprune._support import tables
 
 sys.path.append(str(pathlib.Path(__file__).parent.parent / "scripts"))
 
@@ -167,9 +168,9 @@ class Study:
         """Puts the model where a training starts: values, masks, optimizer, learning rate."""
         for variable, value in zip(self._variables(), values, strict=True):
             variable.assign(value)
-        for weight in wrappers.find(self.model):
+        for weight in masked_weights.require(self.model):
             weight.mask.assign(tf.ones_like(weight.mask.value))
-        slots.clear(self.model)  # scores that another row has gathered
+        slot_variables.clear(self.model)  # scores that another row has gathered
         for variable in self.model.optimizer.variables:
             variable.assign(tf.zeros_like(variable.value))
         steps = epochs * int(self.data.cardinality())

@@ -30,9 +30,9 @@ import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune import tables
+from kprune._support import tables
 from kprune.export import trial, verification
-from kprune.tflite import constants, flatbuffer, sparse_array
+from kprune.export._tflite import constants, flatbuffer, sparse_array
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(

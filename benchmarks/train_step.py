@@ -159,7 +159,7 @@ def main(_: list[str]) -> None:
         return
     import measuring
 
-    from kprune import tables
+    from kprune._support import tables
 
     rows, results = [], {}
     for size in sizes:

@@ -27,9 +27,9 @@ from absl import app, flags
 from ai_edge_litert import interpreter as litert
 
 import kprune
-from kprune import tables
+from kprune._support import tables
 from kprune.export import trial
-from kprune.tflite import constants, flatbuffer, sparsification, targets
+from kprune.export._tflite import constants, flatbuffer, sparsification, targets
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("precisions", ["float32", "float16", "dynamic", "int8"], "of the files")

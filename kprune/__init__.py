@@ -4,63 +4,64 @@
 sparse model. See the README for a tour.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from kprune import (
     allocations,
+    calibration,
     callbacks,
-    codebooks,
     criteria,
-    curvature,
-    export,
-    masks,
-    models,
     patterns,
-    proximal,
-    quantization,
     refits,
-    regularizers,
-    retraining,
-    rewinding,
     schedules,
-    sharing,
     thresholds,
-    wrapping,
+    training,
 )
-from kprune.accumulation import accumulating
-from kprune.normalization import recalibrate_batch_norm
+from kprune._masking.masked_weights import find as masked_weights
+from kprune._masking.masked_weights import project
+from kprune._masking.pruned_layer import Pruned
+from kprune._masking.report import Report, report
+from kprune._masking.wrapping import strip, stripped, wrap
 from kprune.pruning import prune, step
-from kprune.reporting import report
-from kprune.wrappers import Pruned, project
-from kprune.wrapping import strip, wrap
+from kprune.training import recalibrate_batch_norm
+
+if TYPE_CHECKING:
+    from kprune import export
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Pruned",
-    "accumulating",
-    "allocations",
-    "callbacks",
-    "codebooks",
-    "criteria",
-    "curvature",
-    "export",
-    "masks",
-    "models",
-    "patterns",
-    "project",
-    "proximal",
-    "prune",
-    "quantization",
-    "recalibrate_batch_norm",
-    "refits",
-    "regularizers",
-    "report",
-    "retraining",
-    "rewinding",
-    "schedules",
-    "sharing",
-    "step",
-    "strip",
-    "thresholds",
     "wrap",
-    "wrapping",
+    "prune",
+    "step",
+    "report",
+    "strip",
+    "stripped",
+    "project",
+    "masked_weights",
+    "recalibrate_batch_norm",
+    "Pruned",
+    "Report",
+    "allocations",
+    "calibration",
+    "callbacks",
+    "criteria",
+    "export",
+    "patterns",
+    "refits",
+    "schedules",
+    "thresholds",
+    "training",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the exporters when they are first used."""
+    if name == "export":
+        return importlib.import_module("kprune.export")
+    raise AttributeError(f"module 'kprune' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

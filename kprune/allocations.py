@@ -1,7 +1,7 @@
-"""Allocations: how the zeros are shared out among the classes of weights.
+"""Shares the zeros out among the classes of weights.
 
-An allocation turns a sparsity into cuts. Within a cut all weights compete, each score in units of
-its divisor; between cuts nothing does. Over all cuts the zeros number exactly
+An allocation turns a sparsity into quotas. Within a quota all weights compete, each score in units
+of its divisor; between quotas nothing does. Over all quotas the zeros number exactly
 `round(sparsity * n)`, n the masked weights of the model.
 """
 
@@ -10,42 +10,42 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from kprune import registration, scores, weights
-
-Array = scores.Array
+from kprune._masking.weight import Weight
+from kprune._selection import scores
+from kprune._support import registration
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
-    """A group of weights that compete.
+class Quota:
+    """How many zeros a set of weights that compete must have.
 
     Args:
-        members: the weights that take part.
-        count: how many of their values are to be zero.
-        divisors: the unit of each member's scores. Default: one for all.
+        weights: the weights that compete.
+        zeros: how many of their values are to be zero, those that are already among them.
+        divisors: the unit of each weight's scores. Default: one for all.
     """
 
-    members: Sequence[weights.Weight]
-    count: int
+    weights: Sequence[Weight]
+    zeros: int
     divisors: Sequence[float] | None = None
 
 
 class Allocation(registration.Member, abc.ABC):
-    """How zeros are shared out. Subclasses are frozen dataclasses that implement `cuts`."""
+    """How zeros are shared out. Subclasses are frozen dataclasses that implement `quotas`."""
 
     @abc.abstractmethod
-    def cuts(self, members: Sequence[weights.Weight], sparsity: float) -> list[Cut]:
-        """Turns the sparsity of all the weights together into cuts."""
+    def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
+        """Turns the sparsity of all the weights together into quotas."""
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class ClassBlind(Allocation):
-    """All weights in one cut, whatever their class.
+    """All weights in one quota, whatever their class.
 
     Use it first: it is the best of the three schemes in its paper, and lets a layer with much to
     spare give more. `prune the k lowest scores of all`
@@ -57,9 +57,9 @@ class ClassBlind(Allocation):
         See, Luong and Manning, Compression of Neural Machine Translation Models via Pruning, 2016.
     """
 
-    def cuts(self, members: Sequence[weights.Weight], sparsity: float) -> list[Cut]:
-        """One cut of everything."""
-        return [Cut(members, _count(members, sparsity))]
+    def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
+        """One quota for everything."""
+        return [Quota(weights, _count(weights, sparsity))]
 
 
 @registration.register
@@ -79,12 +79,12 @@ class ClassUniform(Allocation):
         See, Luong and Manning, Compression of Neural Machine Translation Models via Pruning, 2016.
     """
 
-    def cuts(self, members: Sequence[weights.Weight], sparsity: float) -> list[Cut]:
-        """A cut for each class."""
-        groups = list(by_class(members).values())
+    def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
+        """A quota for each class."""
+        groups = list(by_class(weights).values())
         sizes = [_size(group) for group in groups]
-        counts = _lowest_ranks(sizes, _count(members, sparsity))
-        return [Cut(group, count) for group, count in zip(groups, counts, strict=True)]
+        counts = _lowest_ranks(sizes, _count(weights, sparsity))
+        return [Quota(group, count) for group, count in zip(groups, counts, strict=True)]
 
 
 @registration.register
@@ -103,12 +103,12 @@ class ClassDistribution(Allocation):
         See, Luong and Manning, Compression of Neural Machine Translation Models via Pruning, 2016.
     """
 
-    def cuts(self, members: Sequence[weights.Weight], sparsity: float) -> list[Cut]:
-        """One cut of everything, each class in units of its standard deviation."""
-        spread = {name: deviation(group) for name, group in by_class(members).items()}
+    def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
+        """One quota for everything, each class in units of its standard deviation."""
+        spread = {name: deviation(group) for name, group in by_class(weights).items()}
         # A class without spread has a threshold of zero and gives its weights last.
-        divisors = [max(spread[weight.label], np.finfo(float).tiny) for weight in members]
-        return [Cut(members, _count(members, sparsity), divisors)]
+        divisors = [max(spread[weight.label], np.finfo(float).tiny) for weight in weights]
+        return [Quota(weights, _count(weights, sparsity), divisors)]
 
 
 @registration.register
@@ -128,14 +128,14 @@ class ERK(Allocation):
         Evci et al., Rigging the Lottery: Making All Tickets Winners, 2020.
     """
 
-    def cuts(self, members: Sequence[weights.Weight], sparsity: float) -> list[Cut]:
-        """A cut for each weight."""
-        sizes = [weight.size for weight in members]
-        shares = [float(sum(weight.variable.shape)) for weight in members]
-        kept = _apportion(sum(sizes) - _count(members, sparsity), shares, sizes)
+    def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
+        """A quota for each weight."""
+        sizes = [weight.size for weight in weights]
+        shares = [float(sum(weight.variable.shape)) for weight in weights]
+        kept = _apportion(sum(sizes) - _count(weights, sparsity), shares, sizes)
         return [
-            Cut([weight], size - keep)
-            for weight, size, keep in zip(members, sizes, kept, strict=True)
+            Quota([weight], size - keep)
+            for weight, size, keep in zip(weights, sizes, kept, strict=True)
         ]
 
 
@@ -165,22 +165,22 @@ class Fixed(Allocation):
         for name, target in self.targets.items():
             registration.sparsity(target, f"targets[{name!r}]")
 
-    def cuts(self, members: Sequence[weights.Weight], sparsity: float) -> list[Cut]:
-        """A cut for each class that has a target."""
-        groups = self._groups(members)
+    def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
+        """A quota for each class that has a target."""
+        groups = self._groups(weights)
         sizes = [_size(group) for group in groups.values()]
         shares = [self.targets[name] * size for name, size in zip(groups, sizes, strict=True)]
-        counts = _apportion(_count(members, sparsity), shares, sizes)
-        return [Cut(group, n) for group, n in zip(groups.values(), counts, strict=True)]
+        counts = _apportion(_count(weights, sparsity), shares, sizes)
+        return [Quota(group, n) for group, n in zip(groups.values(), counts, strict=True)]
 
-    def total(self, members: Sequence[weights.Weight]) -> float:
+    def total(self, weights: Sequence[Weight]) -> float:
         """Returns the sparsity of all the weights at which every class meets its target."""
-        groups = self._groups(members)
+        groups = self._groups(weights)
         zeros = sum(round(self.targets[name] * _size(group)) for name, group in groups.items())
-        return zeros / max(1, _size(members))
+        return zeros / max(1, _size(weights))
 
-    def _groups(self, members: Sequence[weights.Weight]) -> dict[str, list[weights.Weight]]:
-        groups = by_class(members)
+    def _groups(self, weights: Sequence[Weight]) -> dict[str, list[Weight]]:
+        groups = by_class(weights)
         for name in self.targets:
             if name not in groups:
                 known = ", ".join(f'"{each}"' for each in groups)
@@ -191,28 +191,28 @@ class Fixed(Allocation):
         return {name: groups[name] for name in self.targets}
 
 
-def _size(members: Sequence[weights.Weight]) -> int:
-    return sum(weight.size for weight in members)
+def _size(weights: Sequence[Weight]) -> int:
+    return sum(weight.size for weight in weights)
 
 
-def _count(members: Sequence[weights.Weight], sparsity: float) -> int:
-    return round(sparsity * _size(members))
+def _count(weights: Sequence[Weight], sparsity: float) -> int:
+    return round(sparsity * _size(weights))
 
 
-def by_class(members: Sequence[weights.Weight]) -> dict[str, list[weights.Weight]]:
+def by_class(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
     """Returns the weights of each class, in their order."""
-    groups: dict[str, list[weights.Weight]] = {}
-    for weight in members:
+    groups: dict[str, list[Weight]] = {}
+    for weight in weights:
         groups.setdefault(weight.label, []).append(weight)
     return groups
 
 
-def deviation(members: Sequence[weights.Weight]) -> float:
+def deviation(weights: Sequence[Weight]) -> float:
     """Returns the standard deviation of the surviving weights, in two passes over pieces."""
     size = mean = square = 0.0
     for center in (False, True):
         size = total = 0.0
-        for weight in members:
+        for weight in weights:
             values, alive = weight.values().reshape(-1), weight.alive().reshape(-1)
             for start in range(0, values.size, scores.PIECE):
                 piece = slice(start, start + scores.PIECE)
@@ -258,6 +258,8 @@ def _apportion(count: int, shares: Sequence[float], capacities: Sequence[int]) -
         counts[i] += counts[i] < capacities[i]
     return counts
 
+
+AllocationName: TypeAlias = Literal["class_blind", "class_uniform", "class_distribution", "erk"]
 
 MEMBERS = {
     "class_blind": ClassBlind,

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kprune import progress
+from kprune._support import progress
+from kprune._support.typing import Array
 
-Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 
 HOLD_OUT = 5  # every fifth sample is held out

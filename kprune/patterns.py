@@ -1,7 +1,7 @@
 """Patterns: what is cut as one piece.
 
 A pattern sees a kernel as a matrix [input, output], whatever its rank (`MatrixView`), and turns the
-scores of weights into the scores of pieces, which then compete like any others (`masks.cut`).
+scores of weights into the scores of pieces, which then compete like any others .
 Shapes that a pattern does not divide end in a smaller last piece; nothing is padded or refused.
 """
 
@@ -10,13 +10,13 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from kprune import registration, scores
-
-Array = scores.Array
+from kprune._selection import scores
+from kprune._support import registration
+from kprune._support.typing import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,14 +49,27 @@ class MatrixView:
 
 
 class Pattern(registration.Member, abc.ABC):
-    """What is cut as one piece. Subclasses are frozen dataclasses that implement two methods."""
+    """What is pruned as one piece. Subclasses are frozen dataclasses that implement two methods.
+
+    Attributes:
+        covers_inputs: whether a piece covers all inputs of an output, so that scores must compare
+            between outputs.
+        n_of_m: `(n, m)` where at most n of m inputs in a row may stay, else `None`.
+    """
+
+    covers_inputs: ClassVar[bool] = False
+
+    @property
+    def n_of_m(self) -> tuple[int, int] | None:
+        """How many of how many inputs in a row may stay; `None` where that is not limited."""
+        return None
 
     @abc.abstractmethod
-    def part(self, part: scores.Part, view: MatrixView) -> scores.Part:
-        """Turns a part with a score for each weight into one with a score for each piece."""
+    def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
+        """Turns a scored with a score for each weight into one with a score for each piece."""
 
     @abc.abstractmethod
-    def spread(self, survivors: Array, view: MatrixView) -> Array:
+    def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
         """Turns the mask of the pieces into the mask of the weights, in the kernel's shape."""
 
 
@@ -72,13 +85,13 @@ class Unstructured(Pattern):
         >>> kprune.wrap(model, pattern="unstructured")
     """
 
-    def part(self, part: scores.Part, view: MatrixView) -> scores.Part:
+    def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Leaves the scores as they are, in the kernel's own order."""
-        return part
+        return scored
 
-    def spread(self, survivors: Array, view: MatrixView) -> Array:
+    def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
         """Leaves the mask as it is."""
-        return survivors
+        return pieces
 
 
 @registration.register
@@ -119,13 +132,13 @@ class Block(Pattern):
             )
         object.__setattr__(self, "shape", tuple(shape))
 
-    def part(self, part: scores.Part, view: MatrixView) -> scores.Part:
+    def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Pools the scores of each block over the weights that are still eligible."""
-        return _pooled(part, view, self.shape, self.pooling)
+        return _pooled(scored, view, self.shape, self.pooling)
 
-    def spread(self, survivors: Array, view: MatrixView) -> Array:
+    def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
         """Repeats each block's fate over its weights."""
-        return _repeated(survivors, view, self.shape)
+        return _repeated(pieces, view, self.shape)
 
 
 @registration.register
@@ -143,15 +156,16 @@ class Channel(Pattern):
         >>> kprune.wrap(model, include="dense", pattern="channel")
     """
 
+    covers_inputs: ClassVar[bool] = True
     pooling: Literal["mean", "max"] = "mean"
 
-    def part(self, part: scores.Part, view: MatrixView) -> scores.Part:
+    def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Pools the scores of each column."""
-        return _pooled(part, view, self._shape(view), self.pooling)
+        return _pooled(scored, view, self._shape(view), self.pooling)
 
-    def spread(self, survivors: Array, view: MatrixView) -> Array:
+    def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
         """Repeats each channel's fate down its column."""
-        return _repeated(survivors, view, self._shape(view))
+        return _repeated(pieces, view, self._shape(view))
 
     def _shape(self, view: MatrixView) -> tuple[int, int]:
         return max(1, math.prod(view.shape[axis] for axis in view.inputs)), 1
@@ -192,41 +206,46 @@ class NM(Pattern):
                 "kept of every m. Write NM(2, 4)."
             )
 
-    def part(self, part: scores.Part, view: MatrixView) -> scores.Part:
-        """Spares the best `n` of each group; every weight keeps its own score."""
-        given = np.asarray(part.scores)
+    @property
+    def n_of_m(self) -> tuple[int, int]:
+        """The pattern's own numbers."""
+        return self.n, self.m
+
+    def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
+        """Protects the best `n` of each group; every weight keeps its own score."""
+        given = np.asarray(scored.scores)
         matrix = view.matrix(given).astype(np.float64)  # [input, output]
-        if (eligible := _eligible(part)) is not None:
+        if (eligible := _eligible(scored)) is not None:
             matrix[~view.matrix(eligible)] = -np.inf
         rows, columns = matrix.shape
         padded = np.full((-(-rows // self.m) * self.m, columns), -np.inf)
         padded[:rows] = matrix
         groups = padded.reshape(-1, self.m, columns)  # [group, m, output]
         order = np.argsort(-groups, axis=1, kind="stable")  # the lowest index first among ties
-        spared = np.zeros(groups.shape, bool)
-        np.put_along_axis(spared, order[:, : self.n], True, axis=1)
+        protected = np.zeros(groups.shape, bool)
+        np.put_along_axis(protected, order[:, : self.n], True, axis=1)
         if rest := rows % self.m:
-            spared[-1] = False
+            protected[-1] = False
             best = order[-1, : math.ceil(self.n * rest / self.m)]
-            np.put_along_axis(spared[-1], best, True, axis=0)
-        spared = view.kernel(spared.reshape(-1, columns)[:rows])
-        return dataclasses.replace(part, scores=given, spared=spared)
+            np.put_along_axis(protected[-1], best, True, axis=0)
+        protected = view.kernel(protected.reshape(-1, columns)[:rows])
+        return dataclasses.replace(scored, scores=given, protected=protected)
 
-    def spread(self, survivors: Array, view: MatrixView) -> Array:
+    def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
         """Leaves the mask as it is."""
-        return survivors
+        return pieces
 
 
-def _eligible(part: scores.Part) -> Array | None:
-    return part.eligible() if callable(part.eligible) else part.eligible
+def _eligible(scored: scores.ScoredTensor) -> Array | None:
+    return scored.eligible() if callable(scored.eligible) else scored.eligible
 
 
 def _pooled(
-    part: scores.Part, view: MatrixView, shape: tuple[int, int], pooling: str
-) -> scores.Part:
-    """Pools a part over blocks of the matrix, the last ones smaller where it does not divide."""
-    matrix = view.matrix(np.asarray(part.scores)).astype(np.float64)
-    eligible = _eligible(part)
+    scored: scores.ScoredTensor, view: MatrixView, shape: tuple[int, int], pooling: str
+) -> scores.ScoredTensor:
+    """Pools a scored over blocks of the matrix, the last ones smaller where it does not divide."""
+    matrix = view.matrix(np.asarray(scored.scores)).astype(np.float64)
+    eligible = _eligible(scored)
     alive = np.ones(matrix.shape, bool) if eligible is None else view.matrix(eligible)
     rows, columns = (np.arange(0, n, b) for n, b in zip(matrix.shape, shape, strict=True))
 
@@ -238,16 +257,22 @@ def _pooled(
         pooled = reduce(np.maximum, np.where(alive, matrix, -np.inf))
     else:
         pooled = reduce(np.add, np.where(alive, matrix, 0)) / np.maximum(sizes, 1)
-    return dataclasses.replace(part, scores=pooled, eligible=sizes > 0, sizes=sizes)
+    return dataclasses.replace(scored, scores=pooled, eligible=sizes > 0, sizes=sizes)
 
 
-def _repeated(survivors: Array, view: MatrixView, shape: tuple[int, int]) -> Array:
+def _repeated(pieces: Array, view: MatrixView, shape: tuple[int, int]) -> Array:
     """Spreads a mask of blocks over the matrix."""
     rows = math.prod(view.shape[axis] for axis in view.inputs)
     columns = math.prod(view.shape[axis] for axis in view.outputs)
-    matrix = survivors.repeat(shape[0], axis=0)[:rows].repeat(shape[1], axis=1)[:, :columns]
+    matrix = pieces.repeat(shape[0], axis=0)[:rows].repeat(shape[1], axis=1)[:, :columns]
     return view.kernel(matrix)
 
+
+PatternName: TypeAlias = (
+    Literal["unstructured", "channel", "tflite_float32", "tflite_dynamic", "tflite_int8"]
+    | Literal["xnnpack_1x1", "2:4"]
+    | str  # "n:m"
+)
 
 MEMBERS: dict[str, Callable[[], Pattern]] = {
     "unstructured": Unstructured,

@@ -1,4 +1,4 @@
-"""`prune` and `step`: score, share out, cut once, write the masks."""
+"""Prunes a model to a sparsity, at once or at the steps of a schedule."""
 
 import contextlib
 import warnings
@@ -7,19 +7,11 @@ from typing import Any
 
 import keras
 
-from kprune import (
-    accumulation,
-    allocations,
-    criteria,
-    cutting,
-    progress,
-    refits,
-    registration,
-    reporting,
-    schedules,
-    wrappers,
-    wrapping,
-)
+from kprune import _mask_update, allocations, criteria, refits, schedules
+from kprune._masking import masked_weights, report, wrapping
+from kprune._masking.weight import Weight
+from kprune._support import progress, registration
+from kprune.training import accumulation
 
 
 def prune(
@@ -28,7 +20,7 @@ def prune(
     criterion: Any = "magnitude",
     allocation: Any = "class_blind",
     refit: Any = None,
-) -> reporting.Report:
+) -> report.Report:
     """Prunes a model to a sparsity at once.
 
     Use it after training, or between trainings. What is pruned stays pruned: a model that is
@@ -55,7 +47,7 @@ def prune(
     Example:
         >>> print(kprune.prune(model, 0.9, allocation="erk"))
     """
-    wrapped_here = isinstance(model, keras.Model) and not wrappers.present(model)
+    wrapped_here = isinstance(model, keras.Model) and not masked_weights.find(model)
     if wrapped_here:
         wrapping.wrap(model)
     try:
@@ -64,7 +56,7 @@ def prune(
         if wrapped_here:
             wrapping.strip(model)
         raise
-    return reporting.report(model)
+    return report.report(model)
 
 
 def step(
@@ -111,19 +103,19 @@ def step(
             f"{schedule} has a fraction of the fit; expected steps. "
             "Write schedule = schedule.resolve(steps), with the number of updates to come."
         )
-    grid, made_at = schedule.grid(step), wrappers.made_at(model)
-    if made_at is not None and step < made_at:  # a new optimizer counts from zero again
-        made_at = None
-    due = grid is not None and (made_at is None or grid > made_at)
+    grid, previous = schedule.grid(step), masked_weights.last_step(model)
+    if previous is not None and step < previous:  # a new optimizer counts from zero again
+        previous = None
+    due = grid is not None and (previous is None or grid > previous)
     if due:
         # The sparsity of the grid's step, not of this one: a loop that sees every fourth step,
         # or that was stopped and resumed, ends with the same masks.
         _prune(model, schedule(grid), criterion, allocation, refit)
-        wrappers.set_made_at(model, step)
-    elif made_at is None:
-        wrappers.find(model)
+        masked_weights.set_last_step(model, step)
+    elif previous is None:
+        masked_weights.require(model)
     if last:
-        wrappers.project(model)
+        masked_weights.project(model)
         warn_if_early(schedule, step)
     return due
 
@@ -143,23 +135,43 @@ def warn_if_early(schedule: schedules.Schedule, step: int) -> None:
         )
 
 
-def _prune(model: keras.Model, sparsity: Any, criterion: Any, allocation: Any, refit: Any) -> None:
-    criterion = criteria.get(criterion)
-    refit = refits.get(refit)
-    allocation = allocations.get(sparsity if isinstance(sparsity, Mapping) else allocation)
-    if not isinstance(sparsity, Mapping):
-        sparsity = registration.sparsity(sparsity)
-    members = wrappers.find(model)
-    if isinstance(sparsity, Mapping):
-        sparsity = allocation.total(members)
-    present = 1 - sum(weight.kept() for weight in members) / sum(w.size for w in members)
+def _prune(
+    model: keras.Model,
+    sparsity: float | Mapping[str, float],
+    criterion: Any,
+    allocation: Any,
+    refit: Any,
+) -> None:
+    criterion, refit = criteria.get(criterion), refits.get(refit)
+    weights = masked_weights.require(model)
+    sparsity, allocation = _resolve(weights, sparsity, allocations.get(allocation))
+    present = 1 - sum(weight.kept() for weight in weights) / sum(w.size for w in weights)
     stages = list(criterion.stages(present, sparsity))
-    several: Any = contextlib.nullcontext()
-    cuts = wrappers.cuts(model)
+    undo: Any = contextlib.nullcontext()
     if len(stages) > 1:
-        several = cutting.undone_on_error(members)
-    with several:
+        undo = masked_weights.restored_on_error(weights)
+    is_pruned = False
+    with undo:
         for stage in progress.track(stages, "pruning"):
-            cutting.cut(model, members, stage, criterion, allocation, refit)
-    if wrappers.cuts(model) > cuts:  # a step of the schedule need not cut anything
-        accumulation.fade(model, criterion)
+            choices = criterion, allocation, refit
+            is_pruned |= _mask_update.update_masks(model, weights, stage, *choices)
+    if is_pruned:  # a step of the schedule need not prune anything
+        accumulation.decay(model, criterion)
+
+
+def _resolve(
+    weights: list[Weight],
+    sparsity: float | Mapping[str, float],
+    allocation: allocations.Allocation,
+) -> tuple[float, allocations.Allocation]:
+    """Returns the sparsity of all the weights together, and how the zeros are shared out."""
+    if not isinstance(sparsity, Mapping):
+        return registration.sparsity(sparsity), allocation
+    if allocation != allocations.ClassBlind():
+        raise ValueError(
+            f"allocation={allocation} came with a mapping of sparsities, which itself says how "
+            "many zeros each class gets; expected one of the two. Leave allocation out, or write "
+            "kprune.prune(model, 0.9, allocation=...)."
+        )
+    fixed = allocations.Fixed(dict(sparsity))
+    return fixed.total(weights), fixed

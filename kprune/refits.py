@@ -7,7 +7,12 @@ from typing import Any
 
 import keras
 
-from kprune import calibration, curvature, quadratics, registration, scores, weights
+from kprune import calibration
+from kprune._masking.weight import Weight
+from kprune._second_order import loss_models
+from kprune._second_order.layer_inputs import observation
+from kprune._support import registration
+from kprune._support.typing import Array
 
 
 class Refit(registration.Member, abc.ABC):
@@ -17,26 +22,24 @@ class Refit(registration.Member, abc.ABC):
     def compensate(
         self,
         model: keras.Model,
-        members: Sequence[weights.Weight],
-        keep: Sequence[scores.Array],
-        evidence: Any,
-        before: Mapping[weights.Weight, scores.Array],
-    ) -> Mapping[weights.Weight, Any]:
+        weights: Sequence[Weight],
+        keep: Sequence[Array],
+        statistics: Any,
+        before: Mapping[Weight, Array],
+    ) -> Mapping[Weight, Any]:
         """Returns new values for the weights, given the masks to come.
 
         Args:
             model: as it was before the cut.
-            members: the weights that are cut together.
+            weights: the weights that are cut together.
             keep: their masks to come.
-            evidence: what the criterion has seen.
+            statistics: what the criterion has seen.
             before: weights that this cut has pruned already, with the values that they had.
         """
 
-    def groups(
-        self, model: keras.Model, members: Sequence[weights.Weight]
-    ) -> Sequence[Sequence[weights.Weight]]:
+    def groups(self, model: keras.Model, weights: Sequence[Weight]) -> Sequence[Sequence[Weight]]:
         """Says which weights are cut together, and which after them."""
-        return (members,)
+        return (weights,)
 
 
 @registration.register
@@ -69,35 +72,33 @@ class LeastSquares(Refit):
     data: Any = dataclasses.field(
         default=None, repr=False, compare=False, metadata={"config": False}
     )
-    damping: quadratics.Damping = dataclasses.field(default="auto", kw_only=True)
+    damping: loss_models.Damping = dataclasses.field(default="auto", kw_only=True)
     batch_size: int = dataclasses.field(default=128, kw_only=True)
     sequential: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        quadratics.check_damping(self.damping)
+        loss_models.check_damping(self.damping)
 
     def compensate(
         self,
         model: keras.Model,
-        members: Sequence[weights.Weight],
-        keep: Sequence[scores.Array],
-        evidence: Any,
-        before: Mapping[weights.Weight, scores.Array],
-    ) -> Mapping[weights.Weight, Any]:
+        weights: Sequence[Weight],
+        keep: Sequence[Array],
+        statistics: Any,
+        before: Mapping[Weight, Array],
+    ) -> Mapping[Weight, Any]:
         """Solves the masked least squares of each column."""
-        if self.data is None and isinstance(evidence, quadratics.Layerwise):
-            return evidence.minimum(members, keep)
+        if self.data is None and isinstance(statistics, loss_models.Layerwise):
+            return statistics.minimum(weights, keep)
         data = self._calibration(model)
-        splits = curvature.observe(members, data, self.damping == "auto", before)
-        return quadratics.Layerwise(splits, 0.0, self.damping).minimum(members, keep)
+        splits = observation.observe(weights, data, self.damping == "auto", before)
+        return loss_models.Layerwise(splits, 0.0, self.damping).minimum(weights, keep)
 
-    def groups(
-        self, model: keras.Model, members: Sequence[weights.Weight]
-    ) -> Sequence[Sequence[weights.Weight]]:
+    def groups(self, model: keras.Model, weights: Sequence[Weight]) -> Sequence[Sequence[Weight]]:
         """Groups the weights by layer, where layers come one after another."""
         if not self.sequential:
-            return (members,)
-        return curvature.in_order(members, self._calibration(model))
+            return (weights,)
+        return observation.in_order(weights, self._calibration(model))
 
     def _calibration(self, model: keras.Model) -> calibration.Calibration:
         return calibration.Calibration(self.data, model, "LeastSquares", False, self.batch_size)

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from kprune import allocations, weights, wrappers
+from kprune import allocations
+from kprune._masking import masked_weights
+from kprune._masking.weight import Weight
 
 
 def of(model: keras.Model, quality: float) -> dict[str, float]:
@@ -33,7 +35,7 @@ def of(model: keras.Model, quality: float) -> dict[str, float]:
         raise ValueError(f"quality={quality}; expected more than 0. Write quality=1.0.")
     return {
         name: quality * allocations.deviation(group)
-        for name, group in allocations.by_class(wrappers.find(model)).items()
+        for name, group in allocations.by_class(masked_weights.require(model)).items()
     }
 
 
@@ -51,7 +53,7 @@ def targets(model: keras.Model, thresholds: Mapping[str, float]) -> dict[str, fl
         >>> thresholds = kprune.thresholds.of(kprune.wrap(model), quality=0.5)
         >>> report = kprune.prune(model, kprune.thresholds.targets(model, thresholds))
     """
-    groups = allocations.by_class(wrappers.find(model))
+    groups = allocations.by_class(masked_weights.require(model))
     found = {}
     for name, threshold in thresholds.items():
         if name not in groups:
@@ -69,6 +71,6 @@ def targets(model: keras.Model, thresholds: Mapping[str, float]) -> dict[str, fl
     return found
 
 
-def _below(members: Sequence[weights.Weight], threshold: float) -> float:
-    small = sum(int(np.count_nonzero(np.abs(each.values()) < threshold)) for each in members)
-    return small / sum(each.size for each in members)
+def _below(weights: Sequence[Weight], threshold: float) -> float:
+    small = sum(int(np.count_nonzero(np.abs(each.values()) < threshold)) for each in weights)
+    return small / sum(each.size for each in weights)

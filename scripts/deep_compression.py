@@ -28,8 +28,9 @@ from absl import app, flags, logging
 from stages import Stages
 
 import kprune
-from kprune import files, sharing, tables
+from kprune._support import files, tables
 from kprune.export import compressed
+from kprune.training import weight_sharing
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("dataset", "digits", images.DATASETS, "Which images.")
@@ -191,7 +192,7 @@ class Run:
         rows += self.row("pruned: gaps and float32", directory / "pruned.kprune", parameters)
         tflite.append(self.tflite("pruned", directory))
 
-        print(sharing.share(model, self.bits, FLAGS.initialization, FLAGS.seed))
+        print(weight_sharing.share_weights(model, self.bits, FLAGS.initialization, FLAGS.seed))
         rate = self.cosine(recipe.share_rate, recipe.share_epochs)
         training = [kprune.callbacks.WeightSharing(), adjustment]
         self.train("sharing", recipe.share_epochs, rate, training)

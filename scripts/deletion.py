@@ -12,7 +12,7 @@ from monks import Problem, Robots, network
 import kprune
 
 Array = np.ndarray[Any, Any]
-Weights = list[kprune.weights.Weight]
+Weights = list[kprune.criteria.Weight]
 
 CRITERIA = ("OBS", "OBD", "magnitude")
 DAMPING = 1e-3  # of OBS; 1e-2 leaves fewer weights without retraining, and more with it
@@ -123,7 +123,7 @@ class Deletion:
         kprune.strip(self.model)
         self.model.set_weights(shaped(self.trained, self.model.weights))
         kprune.wrap(self.model, include=self.model.trainable_variables)  # biases too
-        return kprune.wrappers.find(self.model)
+        return kprune.masked_weights(self.model)
 
     def _candidates(
         self, criterion: kprune.criteria.Criterion, members: Weights
@@ -144,7 +144,7 @@ class Deletion:
         variables = [each.variable for each in members]
         pieces = shaped(keep, variables), shaped(values, variables)
         for weight, mask, value in zip(members, *pieces, strict=True):
-            kprune.wrappers.write(weight, mask, value)
+            weight.write(mask, value)
 
     def _left(self, members: Weights) -> Left:
         """What the Keras model and its masks are."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 from images import Array, Images, accuracy
 
 import kprune
-from kprune import files
+from kprune._support import files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,7 +78,8 @@ def callbacks(
     if name != "rpp":
         return [pruning]
     proximal = kprune.callbacks.ReweightedProximal(
-        strength or kprune.proximal.strength(model, FOUND * sparsity, round(SHRINKING * steps)),
+        strength
+        or kprune.training.proximal_strength(model, FOUND * sparsity, round(SHRINKING * steps)),
         reweighting=REWEIGHTING,
         end_step=SHRINKING,
         per_class=False,

@@ -24,7 +24,7 @@ import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune import files, tables
+from kprune._support import files, tables
 
 FLAGS = flags.FLAGS
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from watching import Step
 
-from kprune import files
+from kprune._support import files
 
 DENSE, CUT, RETRAINED = "#444444", "#c44e52", "#1f6fb4"
 FLOOR = 0.1  # of a percent: an error of zero has no place on a logarithmic axis

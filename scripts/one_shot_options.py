@@ -34,7 +34,7 @@ flags.DEFINE_enum("hessian", "layerwise", HESSIANS, "Of obs: whose curvature.")
 flags.DEFINE_enum(
     "estimator",
     "gauss_newton",
-    list(kprune.curvature.MEMBERS),
+    list(kprune.criteria.ESTIMATORS),
     "Of obd: how the diagonal of the Hessian is found.",
 )
 flags.DEFINE_string(

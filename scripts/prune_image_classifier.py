@@ -97,7 +97,7 @@ def main(argv: list[str]) -> None:
 
 def prune(
     model: keras.Model, images: Images, recipe: training.Recipe, schedule: kprune.schedules.Schedule
-) -> tuple[kprune.reporting.Report, list[Step]]:
+) -> tuple[kprune.Report, list[Step]]:
     """Prunes a model as the flags say, fine-tunes it, and leaves it plain.
 
     Returns:

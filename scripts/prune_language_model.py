@@ -30,7 +30,7 @@ from absl import app, flags
 from stages import Stages
 
 import kprune
-from kprune import files, tables
+from kprune._support import files, tables
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(language_options)  # --help shows them
@@ -83,7 +83,7 @@ class Study:
         self._retrain("trained on", objective)
         self._note("trained on", model, self._epochs, model.count_params(), start)
 
-    def pruned(self, dense: keras.Model) -> tuple[keras.Model, kprune.reporting.Report]:
+    def pruned(self, dense: keras.Model) -> tuple[keras.Model, kprune.Report]:
         """Prunes a copy along the schedule while it is trained on; at once, if it is not."""
         model, start = self.build(dense), time.perf_counter()
         objective = language_model.objective(model, self.recipe.sampled_words)
@@ -128,7 +128,7 @@ class Study:
         )
 
 
-def table(study: Study, report: kprune.reporting.Report) -> str:
+def table(study: Study, report: kprune.Report) -> str:
     """A line for each model, and the sparsity of each matrix."""
     text, size = study.text, study.rows[0]["parameters"]
     lines = [
@@ -157,7 +157,7 @@ def table(study: Study, report: kprune.reporting.Report) -> str:
     return tables.render(title, columns, lines, "\n".join(footer))
 
 
-def save(study: Study, report: kprune.reporting.Report, path: Path) -> None:
+def save(study: Study, report: kprune.Report, path: Path) -> None:
     """Writes the figures, the report, the flags and the versions as JSON."""
     own = FLAGS.get_key_flags_for_module(language_options)
     content = {

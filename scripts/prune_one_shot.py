@@ -24,7 +24,7 @@ import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune import files, tables
+from kprune._support import files, tables
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(one_shot_options)  # --help shows them
@@ -96,7 +96,7 @@ def chosen_criterion(calibration: examples.Data) -> kprune.criteria.Criterion:
 
 def prune(
     model: keras.Model, criterion: kprune.criteria.Criterion, calibration: examples.Data
-) -> kprune.reporting.Report:
+) -> kprune.Report:
     """Prunes a model in place, and re-estimates what batch normalisation knows."""
     refit = FLAGS.refit and kprune.refits.LeastSquares(
         calibration, damping=getattr(criterion, "damping", "auto"), sequential=FLAGS.sequential

@@ -31,7 +31,7 @@ from absl import app, flags
 from stages import Stages
 
 import kprune
-from kprune import tables
+from kprune._support import tables
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(classifier_options)  # --help shows them

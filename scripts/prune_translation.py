@@ -32,7 +32,7 @@ from stages import Stages
 from translation import Quality
 
 import kprune
-from kprune import files, tables
+from kprune._support import files, tables
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(translation_options)  # --help shows them
@@ -84,7 +84,7 @@ def prune(
     judge: translation.Judge,
     stages: Stages,
     found: dict[str, Quality],
-) -> kprune.reporting.Report:
+) -> kprune.Report:
     """Prunes a trained model as the flags say, retrains it, and leaves it plain.
 
     Args:
@@ -118,7 +118,7 @@ def prune(
 def table(
     task: translation.Task,
     found: dict[str, Quality],
-    report: kprune.reporting.Report,
+    report: kprune.Report,
     seconds: float,
 ) -> str:
     """Returns quality and weights, dense, pruned and retrained, as text."""

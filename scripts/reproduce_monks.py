@@ -28,7 +28,7 @@ from absl import app, flags
 from deletion import CRITERIA, Deletion, Left
 from monks import PROBLEMS, Problem, Robots, load
 
-from kprune import files, progress, tables
+from kprune._support import files, progress, tables
 
 TITLES = {
     False: "without retraining: until the next deletion costs accuracy",

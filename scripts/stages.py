@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from watching import Bar
 
-from kprune import files
+from kprune._support import files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from deployment import File
 from watching import Step
 
 import kprune
-from kprune import files, tables
+from kprune._support import files, tables
 
 FORMATS = {"keras": "Keras", "saved_model": "SavedModel", "tflite none": "TFLite float32"}
 
@@ -56,7 +56,7 @@ class Summary:
     tested_on: str
     dense: Sequence[Trained]
     pruned: Trained
-    report: kprune.reporting.Report
+    report: kprune.Report
     steps: Sequence[Step]
     dense_files: Sequence[File]
     pruned_files: Sequence[File]
@@ -139,7 +139,7 @@ class Summary:
         return f"{line}\ntime: {spent}"
 
 
-def kept_by_class(report: kprune.reporting.Report) -> list[tuple[str, int, int]]:
+def kept_by_class(report: kprune.Report) -> list[tuple[str, int, int]]:
     """Returns each class of masked weights with how many are kept of how many."""
     kept, size = dict.fromkeys(report.classes, 0), dict.fromkeys(report.classes, 0)
     for weight in report.pruned:

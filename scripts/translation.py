@@ -193,7 +193,7 @@ def for_training(model: keras.Model, task: Task) -> keras.Model:
 
 def for_retraining(model: keras.Model, task: Task) -> keras.Model:
     """Compiles a trained model: a smaller rate, halved after each epoch."""
-    retraining = kprune.retraining.Recipe(
+    retraining = kprune.training.Recipe(
         max(1, task.recipe.retrain_epochs), task.recipe.retrain_rate, halve_every=1
     )
     return compiled(model, retraining.schedule(len(task.data)))

@@ -8,7 +8,7 @@ from models import compiled, mlp
 from test_training import LOOPS
 
 import kprune
-from kprune import slots, wrappers
+from kprune._masking import masked_weights, slot_variables
 
 CONTRIBUTIONS = {"movement": lambda w, g: -w * g, "saliency": lambda w, g: abs(w * g)}
 
@@ -31,7 +31,7 @@ def by_hand(name, model, x, y, batch=8):
 
 
 def gathered(model, name):
-    return list(slots.read(model, name, wrappers.find(model)).values())
+    return list(slot_variables.values(model, name, masked_weights.require(model)).values())
 
 
 @pytest.mark.parametrize("name", CONTRIBUTIONS)
@@ -39,7 +39,7 @@ def gathered(model, name):
 def test_the_sums_are_those_taken_by_hand(loop, name, data):
     model = kprune.wrap(compiled(mlp(), keras.optimizers.SGD(0.1), **LOOPS[loop]))
     expected = by_hand(name, model, *data)
-    with kprune.accumulating(model, name):
+    with kprune.training.accumulating(model, name):
         model.fit(*data, batch_size=8, shuffle=False, verbose=0)
     for found, want in zip(gathered(model, name), expected, strict=True):
         np.testing.assert_allclose(found, want, atol=1e-5)
@@ -52,7 +52,7 @@ def test_the_callback_cuts_by_them(name, data):
     schedule = kprune.schedules.Constant(0.5, begin_step=8)
     pruning = kprune.callbacks.Pruning(schedule, name)
     model.fit(*data, batch_size=8, shuffle=False, verbose=0, callbacks=[pruning])
-    kept = np.concatenate([each.alive().ravel() for each in wrappers.find(model)])
+    kept = np.concatenate([each.alive().ravel() for each in masked_weights.require(model)])
     np.testing.assert_array_equal(kept, scores > np.sort(scores)[len(scores) // 2 - 1])
 
 
@@ -60,7 +60,7 @@ def test_scores_are_of_unscaled_gradients(data):
     """Loss scaling multiplies the gradients by 2^15 and takes them back."""
     model = compiled(mlp(), keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
     expected = by_hand("movement", kprune.wrap(model), *data)
-    with kprune.accumulating(model, "movement"):
+    with kprune.training.accumulating(model, "movement"):
         model.fit(*data, batch_size=8, shuffle=False, verbose=0)
     for found, want in zip(gathered(model, "movement"), expected, strict=True):
         np.testing.assert_allclose(found, want, atol=1e-4)
@@ -79,7 +79,7 @@ def test_a_loop_of_ones_own(data):
         optimizer.apply(tape.gradient(value, variables), variables)
 
     x, y = data
-    with kprune.accumulating(model, "movement", optimizer):
+    with kprune.training.accumulating(model, "movement", optimizer):
         for at in range(0, len(x), 8):
             update(x[at : at + 8], y[at : at + 8])
     for found, want in zip(gathered(model, "movement"), expected, strict=True):
@@ -92,7 +92,7 @@ def test_memory_is_what_outlives_a_cut(data):
     for memory in (1.0, 0.25, 0.0):
         model = kprune.wrap(compiled(mlp()))
         criterion = kprune.criteria.Movement(memory)
-        with kprune.accumulating(model, criterion):
+        with kprune.training.accumulating(model, criterion):
             model.fit(*data, verbose=0)
         before = [np.array(each) for each in gathered(model, "movement")]
         kprune.prune(model, 0.3, criterion)
@@ -104,7 +104,7 @@ def test_a_step_that_cuts_nothing_forgets_nothing(data):
     """A ramp from zero begins with a sparsity of zero: what was seen until then must count."""
     model = kprune.wrap(compiled(mlp(), keras.optimizers.SGD(0.1)))
     expected = by_hand("saliency", model, *data)
-    with kprune.accumulating(model, "saliency"):
+    with kprune.training.accumulating(model, "saliency"):
         model.fit(*data, batch_size=8, shuffle=False, verbose=0)
     kprune.prune(model, 0.0, "saliency")
     for found, want in zip(gathered(model, "saliency"), expected, strict=True):
@@ -124,7 +124,7 @@ def test_scores_go_on_in_a_resumed_training(data, tmp_path):
     fit(first, 1)
     first.save_weights(tmp_path / "stopped.weights.h5")
     second = kprune.wrap(compiled(mlp(), keras.optimizers.SGD(0.1)))
-    slots.of(second, "movement")
+    slot_variables.of(second, "movement")
     second.load_weights(tmp_path / "stopped.weights.h5")
     fit(second, 1)
     for one, other in zip(gathered(whole, "movement"), gathered(second, "movement"), strict=True):
@@ -145,11 +145,11 @@ def test_a_distilled_student_is_pruned_in_its_distiller(data):
     pruning = kprune.callbacks.Pruning(schedule, "movement")
     history = distiller.fit(*data, 16, 4, verbose=0, callbacks=[pruning]).history
     assert history["sparsity"][-1] == kprune.report(student).sparsity == 0.75
-    for weight in wrappers.find(student):
+    for weight in masked_weights.require(student):
         np.testing.assert_array_equal(weight.values() != 0, weight.alive())
     for before, after in zip(held, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
-    assert not kprune.wrappers.present(kprune.strip(student))
+    assert not kprune.masked_weights(kprune.strip(student))
 
 
 def test_a_cut_before_the_first_update_is_refused(data):
@@ -174,9 +174,9 @@ def test_a_fit_that_failed_is_not_counted_twice(data):
     with pytest.raises(InterruptedError):
         callbacks = [kprune.callbacks.Pruning(later, "movement"), Fail()]
         model.fit(*data, batch_size=64, verbose=0, callbacks=callbacks)
-    slots.clear(model)
+    slot_variables.clear(model)
     expected = by_hand("movement", model, *data)
-    with kprune.accumulating(model, "movement"):
+    with kprune.training.accumulating(model, "movement"):
         model.fit(*data, batch_size=8, shuffle=False, verbose=0)
     for found, want in zip(gathered(model, "movement"), expected, strict=True):
         np.testing.assert_allclose(found, want, atol=1e-5)
@@ -185,7 +185,7 @@ def test_a_fit_that_failed_is_not_counted_twice(data):
 def test_no_optimizer_says_what_to_write():
     model = kprune.wrap(mlp())
     model.optimizer = None
-    accumulating = kprune.accumulating(model, "movement")
+    accumulating = kprune.training.accumulating(model, "movement")
     with pytest.raises(ValueError, match=r"or name the optimizer"):
         accumulating.__enter__()
 

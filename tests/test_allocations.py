@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kprune
-from kprune import allocations, wrappers
+from kprune import allocations
+from kprune._masking import masked_weights
 
 
 class Kernels(keras.Model):
@@ -31,7 +32,7 @@ def pruned(values, sparsity, allocation, labels=None, **kwargs):
     names = iter(labels or [f"part{i}" for i in range(len(values))])
     kprune.wrap(model, classes=lambda site: next(names))
     kprune.prune(model, sparsity, allocation=allocation, **kwargs)
-    return [weight.alive() for weight in wrappers.find(model)]
+    return [weight.alive() for weight in masked_weights.require(model)]
 
 
 @st.composite

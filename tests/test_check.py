@@ -94,8 +94,8 @@ def test_convolutions_on_arm():
 def test_same_padding_is_told_with_its_remedy():
     model = mobile("same")
     (reason,) = {each.slower for each in pointwise(export.check(model, "arm"))}
-    assert 'padding="same"' in reason and "kprune.models.symmetric_padding" in reason
-    better = kprune.models.symmetric_padding(model)
+    assert 'padding="same"' in reason and "kprune.export.symmetric_padding" in reason
+    better = kprune.export.symmetric_padding(model)
     assert {each.slower for each in pointwise(export.check(better, "arm"))} == {None}
     # The converter writes symmetric padding of an odd size as "same" again.
     (reason,) = {each.slower for each in pointwise(export.check(mobile(size=33), "arm"))}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kprune import coding
-from kprune.coding import bits, gaps, huffman, reader
+from kprune.export import _coding
+from kprune.export._coding import bits, gaps, huffman, reader
 
 FIBONACCI = np.array([1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597, 2584])
 NOISE = np.random.default_rng(0).standard_normal(3000)
@@ -116,7 +116,7 @@ def test_every_array_comes_back_bit_for_bit(data):
     dtype = data.draw(st.sampled_from(["f2", "f4", "f8", "i1", "u2", "i8", "?", ">f4"]))
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=9))
     array = data.draw(hnp.arrays(dtype, shape))
-    found = coding.decode(coding.encode(array).content, array.dtype, array.shape)
+    found = _coding.decode(_coding.encode(array).content, array.dtype, array.shape)
     assert found.dtype == array.dtype
     assert found.shape == array.shape
     assert found.tobytes() == array.tobytes()
@@ -134,20 +134,20 @@ def test_every_array_comes_back_bit_for_bit(data):
 )
 def test_the_shortest_form_is_taken(values, form):
     array = values.astype("float32")
-    encoded = coding.encode(array)
+    encoded = _coding.encode(array)
     assert encoded.form == form
     assert encoded.kept == np.count_nonzero(array)
     assert len(encoded.content) <= array.nbytes + 1
-    assert coding.decode(encoded.content, "float32", array.shape).tobytes() == array.tobytes()
+    assert _coding.decode(encoded.content, "float32", array.shape).tobytes() == array.tobytes()
 
 
 @pytest.mark.parametrize("value", [-0.0, np.nan, -np.inf, 1e-45])
 def test_special_values_are_survivors(value):
     array = np.zeros(500, "float32")
     array[::50] = value
-    encoded = coding.encode(array)
+    encoded = _coding.encode(array)
     assert encoded.kept == 10
-    assert coding.decode(encoded.content, "float32", (500,)).tobytes() == array.tobytes()
+    assert _coding.decode(encoded.content, "float32", (500,)).tobytes() == array.tobytes()
 
 
 def test_a_shared_sparse_array_takes_its_entropy():
@@ -161,13 +161,13 @@ def test_a_shared_sparse_array_takes_its_entropy():
     codes = -(probabilities * np.log2(probabilities)).sum() * 0.08
     places = -(0.08 * np.log2(0.08) + 0.92 * np.log2(0.92))
     least = 400_000 * (codes + places) / 8
-    assert least < len(coding.encode(array).content) < 1.04 * least
+    assert least < len(_coding.encode(array).content) < 1.04 * least
 
 
 @pytest.mark.parametrize("array", [np.array(["a"]), np.array([1j]), np.array([None])])
 def test_what_is_no_real_number_is_refused(array):
     with pytest.raises(TypeError, match="expected real numbers"):
-        coding.encode(array)
+        _coding.encode(array)
 
 
 @hypothesis.settings(max_examples=40, deadline=None)
@@ -175,11 +175,11 @@ def test_what_is_no_real_number_is_refused(array):
 def test_damage_is_an_error_or_another_array(place, byte, every):
     """Past the checksum, in a file made to harm: nothing but a ValueError, and no large memory."""
     array = np.where(np.arange(400) % every, 0, np.arange(400) % 11 + 1).astype("float32")
-    content = bytearray(coding.encode(array).content)
+    content = bytearray(_coding.encode(array).content)
     content[place % len(content)] = byte
     tracemalloc.start()
     try:
-        found = coding.decode(bytes(content), "float32", (400,))
+        found = _coding.decode(bytes(content), "float32", (400,))
         assert found.shape == (400,)
     except ValueError as error:
         assert "save_compressed" in str(error)
@@ -192,9 +192,9 @@ def test_damage_is_an_error_or_another_array(place, byte, every):
 @fast
 @hypothesis.given(st.integers(0, 10_000))
 def test_a_truncated_array_is_an_error(length):
-    content = coding.encode(np.arange(600) % 7 * (np.arange(600) % 5 == 0)).content
+    content = _coding.encode(np.arange(600) % 7 * (np.arange(600) % 5 == 0)).content
     with pytest.raises(ValueError, match="save_compressed"):
-        coding.decode(content[: length % len(content)], "int64", (600,))
+        _coding.decode(content[: length % len(content)], "int64", (600,))
 
 
 @pytest.mark.parametrize(
@@ -209,4 +209,4 @@ def test_a_truncated_array_is_an_error(length):
 )
 def test_a_content_made_to_harm_is_told(content, message):
     with pytest.raises(ValueError, match=message):
-        coding.decode(content, "float32", (4,))
+        _coding.decode(content, "float32", (4,))

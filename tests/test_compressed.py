@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from models import compiled, mlp
 
 import kprune
-from kprune import sharing, wrappers
+from kprune._masking import masked_weights
 from kprune.export import compressed, container
+from kprune.training import weight_sharing
 
 layers = keras.layers
 many = hypothesis.settings(
@@ -86,7 +87,7 @@ def lenet(tmp_path):
     """A pruned and shared model, its file, and the file's content."""
     model = compiled(mlp())
     kprune.prune(model, 0.7)
-    sharing.share(model, 3)
+    weight_sharing.share_weights(model, 3)
     path = tmp_path / "mlp.kprune"
     compressed.save_compressed(model, path)
     return model, path, path.read_bytes()
@@ -110,9 +111,9 @@ def test_every_model_comes_back_bit_for_bit(kind, tmp_path):
 
 def test_the_model_stays_wrapped_and_the_file_has_no_masks(lenet):
     model, path, _ = lenet
-    assert wrappers.present(model)
+    assert masked_weights.find(model)
     loaded = compressed.load_compressed(path)
-    assert not wrappers.present(loaded)
+    assert not masked_weights.find(loaded)
     assert loaded.weights[0].constraint is None
 
 
@@ -130,7 +131,7 @@ def test_it_is_compiled_as_it_was_with_a_new_optimizer(lenet, data):
 def test_the_report_is_of_the_file(tmp_path):
     model = keras.Sequential([keras.Input((300,)), layers.Dense(100, name="dense")])
     kprune.prune(model, 0.9)
-    sharing.share(model, 4)
+    weight_sharing.share_weights(model, 4)
     report = compressed.save_compressed(model, tmp_path / "model.kprune")
     kernel, bias = report.tensors
     assert (kernel.kept, kernel.distinct, kernel.form) == (3000, 16, "sparse codes")
@@ -153,7 +154,7 @@ def test_a_file_is_written_whole_or_not_at_all(lenet, monkeypatch):
     with pytest.raises(RuntimeError, match="stopped"):
         compressed.save_compressed(model, path)
     assert path.read_bytes() == content
-    assert wrappers.present(model)
+    assert masked_weights.find(model)
 
 
 @many

@@ -8,7 +8,8 @@ import pytest
 from models import mlp
 
 import kprune
-from kprune import allocations, criteria, patterns, slots, wrappers
+from kprune import allocations, criteria, patterns
+from kprune._masking import masked_weights, slot_variables
 
 FEW = slice(24)  # samples: the contracts are of counts and masks, not of accuracy
 CRITERIA = {
@@ -33,7 +34,7 @@ def test_every_combination(criterion, allocation, pattern, data):
     model = kprune.wrap(mlp(), pattern=pattern)
     made = criteria.get(CRITERIA[criterion](tuple(each[FEW] for each in data)))
     if made.accumulation is not None:  # as after a training
-        for slot in slots.of(model, made.accumulation.slot).weights:
+        for slot in slot_variables.of(model, made.accumulation.slot).weights:
             slot.assign(np.random.default_rng(0).standard_normal(slot.shape))
     size = 12 * 16 + 16 * 4
     before = None
@@ -42,7 +43,7 @@ def test_every_combination(criterion, allocation, pattern, data):
         piece = {"tflite_float32": 4, "channel": 16}.get(pattern, 1)
         slack = piece / 2 * (1 if "class_blind" in allocation else 2)  # each cut may err by half
         assert abs((size - report.kept) - round(sparsity * size)) <= slack
-        members = wrappers.find(model)
+        members = masked_weights.require(model)
         for weight in members:
             np.testing.assert_array_equal(weight.values() != 0, weight.alive())
         alive = [weight.alive().copy() for weight in members]
@@ -56,7 +57,7 @@ def test_random_depends_on_seed_and_place_alone():
     for seed in (0, 0, 1):
         model = kprune.wrap(mlp())
         kprune.prune(model, 0.5, criteria.Random(seed))
-        masks.append(np.concatenate([w.alive().reshape(-1) for w in wrappers.find(model)]))
+        masks.append(np.concatenate([w.alive().reshape(-1) for w in masked_weights.require(model)]))
     assert (masks[0] == masks[1]).all() and (masks[0] != masks[2]).any()
     sparsity = [1 - mask.mean() for mask in np.split(masks[0], [192])]
     assert abs(sparsity[0] - sparsity[1]) < 0.25  # no class is preferred
@@ -79,7 +80,7 @@ def test_saliency_in_closed_form(weighted):
     gradient = 2 * x.T @ (sample_weight[:, None] * (x @ w - y)) / 50
     given = (x, y, sample_weight) if weighted else (x, y)
     kprune.wrap(model)
-    members = wrappers.find(model)
+    members = masked_weights.require(model)
     for batch_size in (50, 16):  # batches of different sizes average by their samples
         saliency = criteria.Saliency(given, batch_size=batch_size)
         evidence = saliency.observe(model, members, criteria.Stage(0.5))
@@ -95,7 +96,9 @@ def test_saliency_of_embeddings_and_batches():
     model.compile("sgd", "mse")
     kprune.wrap(model)
     batches = [(np.array([[0, 1, 1], [0, 0, 1]]), np.ones((2, 1)))]
-    evidence = criteria.Saliency(batches).observe(model, wrappers.find(model), criteria.Stage(0.5))
+    evidence = criteria.Saliency(batches).observe(
+        model, masked_weights.require(model), criteria.Stage(0.5)
+    )
     embedding = next(iter(evidence.values()))
     assert (embedding[:2] != 0).all() and (embedding[2:] == 0).all()
 
@@ -121,7 +124,7 @@ def test_every_criterion_along_a_schedule(criterion, data):
     assert kprune.report(model).classes == {"sequential/dense": 0.75, "sequential/dense_1": 0.75}
     before = [np.array(each) for each in model.get_weights()]
     if criterion not in ("magnitude", "random"):
-        CRITERIA[criterion](data).observe(model, wrappers.find(model), criteria.Stage(0.5))
+        CRITERIA[criterion](data).observe(model, masked_weights.require(model), criteria.Stage(0.5))
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -169,8 +172,8 @@ def test_a_criterion_of_ones_own_with_compensation():
             return {w: w.values() * 2 * keep[i] for i, w in enumerate(members)}
 
     model = kprune.wrap(mlp(), pattern=patterns.Unstructured())
-    before = [weight.values().copy() for weight in wrappers.find(model)]
+    before = [weight.values().copy() for weight in masked_weights.require(model)]
     report = kprune.prune(model, 0.5, Doubling())
     assert seen == ["observe", "compensate"] * 2 and report.sparsity == 0.5
-    for old, weight in zip(before, wrappers.find(model), strict=True):
+    for old, weight in zip(before, masked_weights.require(model), strict=True):
         np.testing.assert_allclose(weight.values(), old * 4 * weight.alive(), rtol=1e-6)

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 import kprune
-from kprune import calibration, curvature
-from kprune.curvature import inverse, objective
+from kprune import calibration
+from kprune._second_order import hessian as hessians
+from kprune._second_order.hessian import inverse, objective
 
 layers = keras.layers
 ESTIMATORS = ["gauss_newton", "empirical_fisher", "hutchinson", "exact", "backward"]
@@ -18,7 +19,7 @@ def made(model, x, y, weight=None, loss="mse", batch_size=128):
     model.compile("sgd", loss)
     given = (x, y) if weight is None else (x, y, weight)
     data = calibration.Calibration(given, model, "test", labelled=True, batch_size=batch_size)
-    return curvature.Objective(model, model.trainable_variables, "test"), data
+    return hessians.Objective(model, model.trainable_variables, "test"), data
 
 
 def network(*stack, inputs=(5,), dtype="float64"):
@@ -65,7 +66,7 @@ def test_products_with_the_hessian(mode):
     y = np.arange(12) % 3
     loss, _ = made(softmax_network(), x, y, loss="sparse_categorical_crossentropy")
     v = [np.random.default_rng(1).standard_normal(each.shape) for each in loss.variables]
-    found = tf.function(curvature.hessian_vector(loss, mode))(x, y, None, v)
+    found = tf.function(hessians.hessian_vector(loss, mode))(x, y, None, v)
     np.testing.assert_allclose(flat(found), hessian(loss, x, y) @ flat(v), atol=1e-7)
 
 
@@ -75,13 +76,13 @@ def test_products_reach_through_recurrent_layers():
     model = network(lambda: layers.LSTM(2), lambda: layers.Dense(1), inputs=(4, 2))
     loss, _ = made(model, x, y)
     v = [generator.standard_normal(each.shape) for each in loss.variables]
-    found = tf.function(curvature.hessian_vector(loss))(x, y, None, v)
+    found = tf.function(hessians.hessian_vector(loss))(x, y, None, v)
     np.testing.assert_allclose(flat(found), hessian(loss, x, y) @ flat(v), atol=1e-6)
 
 
 def test_an_unknown_mode_says_what_to_write():
     with pytest.raises(ValueError, match="Write mode="):
-        curvature.hessian_vector(None, "sideways")
+        hessians.hessian_vector(None, "sideways")
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -95,12 +96,12 @@ def test_a_linear_model_in_closed_form(estimator, weighted):
     loss, data = made(model, x, y, weight, batch_size=8)
     w = np.array(model.layers[0].kernel)
     if estimator == "hutchinson":
-        estimator = curvature.Hutchinson(probes=4000, relative_error=0.02)
+        estimator = hessians.Hutchinson(probes=4000, relative_error=0.02)
         tolerance = {"atol": 0.1}
     else:
-        estimator, tolerance = curvature.get(estimator), {"rtol": 1e-10}
+        estimator, tolerance = hessians.get(estimator), {"rtol": 1e-10}
     expected = 2 * np.einsum("n,nk,nk->k", s, x, x) / 20
-    if isinstance(estimator, curvature.EmpiricalFisher):
+    if isinstance(estimator, hessians.EmpiricalFisher):
         expected = np.einsum("n,nk->k", s * ((2 * (x @ w - y))[:, 0]) ** 2, x**2) / 20
     found = estimator.diagonal(loss, data)
     np.testing.assert_allclose(found[0][:, 0], expected, **tolerance)
@@ -113,7 +114,7 @@ def test_the_backward_diagonal_is_exact_for_one_hidden_layer(activation, output)
     x, y = points(outputs=1)
     model = network(lambda: layers.Dense(4, activation), lambda: layers.Dense(1, output))
     loss, data = made(model, x, y, batch_size=5)
-    found = curvature.Backward(levenberg_marquardt=False).diagonal(loss, data)
+    found = hessians.Backward(levenberg_marquardt=False).diagonal(loss, data)
     np.testing.assert_allclose(flat(found), np.diag(hessian(loss, x, y)), atol=1e-7)
 
 
@@ -121,10 +122,10 @@ def test_the_backward_diagonal_drops_what_may_be_negative():
     x, y = points(outputs=1)
     model = network(lambda: layers.Dense(4, "tanh"), lambda: layers.Dense(1, "sigmoid"))
     loss, data = made(model, x, 10 * y)
-    whole = curvature.Backward(levenberg_marquardt=False).diagonal(loss, data)
-    found = curvature.Backward().diagonal(loss, data)
+    whole = hessians.Backward(levenberg_marquardt=False).diagonal(loss, data)
+    found = hessians.Backward().diagonal(loss, data)
     assert flat(whole).min() < 0 <= flat(found).min()
-    gauss_newton = curvature.GaussNewton().diagonal(loss, data)
+    gauss_newton = hessians.GaussNewton().diagonal(loss, data)
     np.testing.assert_allclose(flat(found), flat(gauss_newton), rtol=1e-10)  # one output
 
 
@@ -132,7 +133,7 @@ def test_the_backward_diagonal_starts_from_the_logits():
     x, _ = points()
     y = np.arange(12) % 3
     loss, data = made(softmax_network(), x, y, loss="sparse_categorical_crossentropy")
-    found = curvature.Backward(levenberg_marquardt=False).diagonal(loss, data)
+    found = hessians.Backward(levenberg_marquardt=False).diagonal(loss, data)
     exact = np.diag(hessian(loss, x, y))
     np.testing.assert_allclose(flat(found[2:]), exact[-15:], atol=1e-7)  # of the last layer
     apart = network(
@@ -140,7 +141,7 @@ def test_the_backward_diagonal_starts_from_the_logits():
     )
     apart.set_weights(loss.model.get_weights())
     other, data = made(apart, x, y, loss="sparse_categorical_crossentropy")
-    again = curvature.Backward(levenberg_marquardt=False).diagonal(other, data)
+    again = hessians.Backward(levenberg_marquardt=False).diagonal(other, data)
     np.testing.assert_allclose(flat(again), flat(found), rtol=1e-9)
 
 
@@ -162,7 +163,7 @@ def test_the_backward_diagonal_of_a_convolution_sums_over_its_connections(poolin
     generator = np.random.default_rng(0)
     x, y = generator.standard_normal((6, 5, 5, 2)), generator.standard_normal((6, 1))
     loss, data = made(model, x, y)
-    found = curvature.Backward(levenberg_marquardt=False).diagonal(loss, data)
+    found = hessians.Backward(levenberg_marquardt=False).diagonal(loss, data)
     kernel, head = (np.array(each) for each in model.get_weights())
     patches = np.stack(
         [x[:, i : i + 2, j : j + 2].reshape(6, -1) for i in range(4) for j in range(4)], 1
@@ -195,7 +196,7 @@ def test_the_backward_diagonal_says_what_it_does_not_know(stack, message):
     x, y = points(outputs=1)
     loss, data = made(network(*stack), x, y)
     with pytest.raises(ValueError, match=f'{message}.*Write estimator="gauss_newton"'):
-        curvature.Backward().diagonal(loss, data)
+        hessians.Backward().diagonal(loss, data)
 
 
 def test_the_backward_diagonal_needs_one_chain():
@@ -204,7 +205,7 @@ def test_the_backward_diagonal_needs_one_chain():
     x, y = points(outputs=2)
     loss, data = made(model, x, y)
     with pytest.raises(ValueError, match="no chain of layers"):
-        curvature.Backward().diagonal(loss, data)
+        hessians.Backward().diagonal(loss, data)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -212,7 +213,7 @@ def test_the_exact_diagonal(weighted):
     x, _ = points()
     y, weight = np.arange(12) % 3, np.arange(12.0) if weighted else None
     loss, data = made(softmax_network(), x, y, weight, "sparse_categorical_crossentropy", 5)
-    found = curvature.Exact(chunk=7).diagonal(loss, data)
+    found = hessians.Exact(chunk=7).diagonal(loss, data)
     np.testing.assert_allclose(flat(found), np.diag(hessian(loss, x, y, weight)), atol=1e-7)
 
 
@@ -223,7 +224,7 @@ def test_hutchinson_errs_as_much_as_it_may(probes):
     y = np.arange(12) % 3
     loss, data = made(softmax_network(), x, y, loss="sparse_categorical_crossentropy")
     matrix = hessian(loss, x, y)
-    estimator = curvature.Hutchinson(probes=probes, relative_error=0, seed=3)
+    estimator = hessians.Hutchinson(probes=probes, relative_error=0, seed=3)
     error = np.abs(flat(estimator.diagonal(loss, data)) - np.diag(matrix))
     off = matrix - np.diag(np.diag(matrix))
     assert (error <= 5 * np.sqrt((off**2).sum(axis=1) / probes) + 1e-9).all()
@@ -233,7 +234,7 @@ def test_hutchinson_errs_as_much_as_it_may(probes):
 def test_hutchinson_is_exact_for_a_diagonal_hessian():
     x, y = np.eye(5), np.zeros((5, 1))
     loss, data = made(network(lambda: layers.Dense(1, use_bias=False)), x, y)
-    (found,) = curvature.Hutchinson(probes=1).diagonal(loss, data)
+    (found,) = hessians.Hutchinson(probes=1).diagonal(loss, data)
     np.testing.assert_allclose(found, np.full((5, 1), 2 / 5), rtol=1e-12)
 
 
@@ -244,7 +245,7 @@ def test_hutchinson_stops_at_the_wanted_error():
     passes = []
     average = loss.average
     loss.average = lambda *arguments: (passes.append(1), average(*arguments))[1]
-    found = curvature.Hutchinson(probes=500, relative_error=0.2).diagonal(loss, data)
+    found = hessians.Hutchinson(probes=500, relative_error=0.2).diagonal(loss, data)
     assert 2 <= len(passes) < 500
     exact = np.diag(hessian(loss, x, y))
     assert np.linalg.norm(flat(found) - exact) <= 3 * 0.2 * np.linalg.norm(exact)
@@ -275,7 +276,7 @@ def test_gauss_newton_factors(exact):
     given = [np.concatenate([each] * times) for each in (x, y, weight)]
     loss, data = made(softmax_network(), *given, "sparse_categorical_crossentropy", 5 * times)
     settings = {} if exact else {"exact": 2, "draws": 2}
-    rows = [r for _, r in curvature.Factors(loss, **settings).rows(data)]
+    rows = [r for _, r in hessians.Factors(loss, **settings).rows(data)]
     rows = np.concatenate([each.reshape(-1, each.shape[-1]) for each in rows])
     j = jacobian(loss.model, loss.variables, x, before_softmax)
     p = np.asarray(loss.model(x))
@@ -286,7 +287,7 @@ def test_gauss_newton_factors(exact):
     tolerance = 1e-8 if exact else 0.1 * np.abs(expected).max()
     np.testing.assert_allclose(rows.T @ rows / times, expected, atol=tolerance)
     if exact:
-        found = curvature.GaussNewton().diagonal(loss, data)
+        found = hessians.GaussNewton().diagonal(loss, data)
         np.testing.assert_allclose(flat(found), np.diag(expected) / 8, atol=1e-10)
 
 
@@ -298,7 +299,7 @@ def test_gauss_newton_where_the_loss_does_not_look_behind(output):
     loss, data = made(model, x, y)
     j = jacobian(model, loss.variables, x, lambda model, sample: model(sample))
     expected = 2 / 3 * np.einsum("nok,nok->k", j, j) / 8
-    found = curvature.GaussNewton().diagonal(loss, data)
+    found = hessians.GaussNewton().diagonal(loss, data)
     np.testing.assert_allclose(flat(found), expected, rtol=1e-8)
 
 
@@ -319,9 +320,9 @@ def test_empirical_fisher_factors(regularized):
         return -tf.math.log(model(sample)[0, int(here[0])])
 
     expected = jacobian(model, loss.variables, x, of)[:, 0] * np.sqrt(weight)[:, None]
-    rows = [r[:, 0] for _, r in curvature.Factors(loss, "empirical_fisher").rows(data)]
+    rows = [r[:, 0] for _, r in hessians.Factors(loss, "empirical_fisher").rows(data)]
     np.testing.assert_allclose(np.concatenate(rows), expected, atol=1e-9)
-    found = curvature.EmpiricalFisher().diagonal(loss, data)
+    found = hessians.EmpiricalFisher().diagonal(loss, data)
     np.testing.assert_allclose(flat(found), np.mean(expected**2, axis=0), atol=1e-9)
 
 
@@ -332,11 +333,11 @@ def test_a_sample_of_weight_two_counts_twice(estimator):
     model = softmax_network()
     arguments = {"loss": "sparse_categorical_crossentropy"}
     loss, data = made(model, x, y, np.array([2.0, 1, 0, 1]), **arguments)
-    once = curvature.get(estimator).diagonal(loss, data)
+    once = hessians.get(estimator).diagonal(loss, data)
     places = [0, 0, 1, 3]
     loss, data = made(model, x[places], y[places], **arguments)
     np.testing.assert_allclose(
-        flat(once), flat(curvature.get(estimator).diagonal(loss, data)), rtol=1e-9
+        flat(once), flat(hessians.get(estimator).diagonal(loss, data)), rtol=1e-9
     )
 
 
@@ -356,10 +357,10 @@ def test_several_inputs_and_outputs():
     model.fit(x, y, verbose=0)
     before = [np.array(each) for metric in model.metrics for each in metric.variables]
     data = calibration.Calibration((x, y), model, "test", labelled=True, batch_size=4)
-    loss = curvature.Objective(model, model.trainable_variables, "test")
-    gauss_newton = flat(curvature.GaussNewton().diagonal(loss, data))
+    loss = hessians.Objective(model, model.trainable_variables, "test")
+    gauss_newton = flat(hessians.GaussNewton().diagonal(loss, data))
     assert gauss_newton.shape == (model.count_params(),) and gauss_newton.min() >= 0
-    exact = flat(curvature.Exact().diagonal(loss, data))
+    exact = flat(hessians.Exact().diagonal(loss, data))
     np.testing.assert_allclose(gauss_newton[-14:], exact[-14:], atol=1e-4)  # of the heads: linear
     after = [np.array(each) for metric in model.metrics for each in metric.variables]
     for old, new in zip(before, after, strict=True):
@@ -370,7 +371,7 @@ def test_too_many_outputs_for_gauss_newton():
     model = network(lambda: layers.Dense(600), dtype="float32")
     loss, data = made(model, np.zeros((2, 5), "float32"), np.zeros((2, 600), "float32"))
     with pytest.raises(ValueError, match='600 outputs.*Write "empirical_fisher"'):
-        curvature.GaussNewton().diagonal(loss, data)
+        hessians.GaussNewton().diagonal(loss, data)
 
 
 def test_the_estimators_change_nothing():
@@ -389,11 +390,11 @@ def test_the_estimators_change_nothing():
     given = x.astype("float32"), np.arange(12) % 3
     data = calibration.Calibration(given, model, "test", labelled=True)
     kernels = [model.layers[0].kernel, model.layers[-1].kernel]
-    loss = curvature.Objective(model, kernels, "test")
+    loss = hessians.Objective(model, kernels, "test")
     before = [np.array(each) for each in model.variables]
     for estimator in ESTIMATORS:
-        first = flat(curvature.get(estimator).diagonal(loss, data))
-        again = flat(curvature.get(estimator).diagonal(loss, data))
+        first = flat(hessians.get(estimator).diagonal(loss, data))
+        again = flat(hessians.get(estimator).diagonal(loss, data))
         np.testing.assert_allclose(first, again, rtol=1e-5)
     for old, new in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(old, new)
@@ -431,21 +432,19 @@ def test_traces_are_kept_and_let_go():
     y = np.arange(12) % 3
     loss, data = made(softmax_network(), x, y, loss="sparse_categorical_crossentropy")
     model = loss.model
-    first = curvature.GaussNewton().diagonal(loss, data)
+    first = hessians.GaussNewton().diagonal(loss, data)
     (kept,) = vars(model)[objective.TRACES].functions.values()
-    again = curvature.Objective(model, model.trainable_variables, "test")
+    again = hessians.Objective(model, model.trainable_variables, "test")
     model.set_weights([2 * each for each in model.get_weights()])
-    second = curvature.GaussNewton().diagonal(again, data)
+    second = hessians.GaussNewton().diagonal(again, data)
     assert [*vars(model)[objective.TRACES].functions.values()] == [kept]
     assert kept.experimental_get_tracing_count() == 1
     assert not np.allclose(flat(first), flat(second))  # of the weights as they are now
-    curvature.GaussNewton().diagonal(
-        curvature.Objective(model, [model.layers[0].kernel], "t"), data
-    )
+    hessians.GaussNewton().diagonal(hessian.Objective(model, [model.layers[0].kernel], "t"), data)
     assert len(vars(model)[objective.TRACES].functions) == 2
     model.compile("sgd", "mse")
     loss, data = made(model, x, np.eye(3)[y])
-    curvature.GaussNewton().diagonal(loss, data)
+    hessians.GaussNewton().diagonal(loss, data)
     assert [*vars(model)[objective.TRACES].functions.values()] != [kept]
     kprune.wrap(model)
     assert objective.TRACES not in vars(model)

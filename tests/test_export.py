@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 import kprune
-from kprune import export, tables
+from kprune import export
+from kprune._support import tables
 from kprune.export import (
     conversion,
     examples,
@@ -23,7 +24,7 @@ from kprune.export import (
     trial,
     verification,
 )
-from kprune.tflite import encodings
+from kprune.export._tflite import encodings
 
 layers = keras.layers
 

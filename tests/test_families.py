@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from kprune import allocations, criteria, curvature, patterns, refits, schedules
+from kprune import allocations, criteria, patterns, refits, schedules
+from kprune._second_order import hessian
 
 MEMBERS = [
     patterns.Unstructured(),
@@ -27,22 +28,22 @@ MEMBERS = [
     criteria.Random(seed=3),
     criteria.Movement(memory=0.5),
     criteria.OBD(estimator="exact", batch_size=7),
-    criteria.OBD(estimator=curvature.Hutchinson(probes=5), recomputations=2),
+    criteria.OBD(estimator=hessian.Hutchinson(probes=5), recomputations=2),
     criteria.OBS(hessian="block", block_size=8, fisher="empirical_fisher", damping=0.1),
     criteria.Wanda(per_output=False, sequential=True),
     criteria.SparseGPT(damping=0.01),
-    curvature.GaussNewton(seed=2),
-    curvature.EmpiricalFisher(),
-    curvature.Hutchinson(probes=3, relative_error=0.5),
-    curvature.Exact(chunk=5),
-    curvature.Backward(levenberg_marquardt=False),
+    hessian.GaussNewton(seed=2),
+    hessian.EmpiricalFisher(),
+    hessian.Hutchinson(probes=3, relative_error=0.5),
+    hessian.Exact(chunk=5),
+    hessian.Backward(levenberg_marquardt=False),
     refits.LeastSquares(damping=0.5, sequential=True),
 ]
 FAMILIES = {
     "patterns": patterns,
     "allocations": allocations,
     "criteria": criteria,
-    "curvature": curvature,
+    "curvature": hessian,
     "refits": refits,
 }
 
@@ -64,7 +65,7 @@ NOT_ASKED_FOR = criteria.Saliency, schedules.Interval  # data, and no schedule o
 def test_a_config_stands_for_its_member(member):
     family = {patterns.Pattern: patterns, schedules.Schedule: schedules}
     family |= {allocations.Allocation: allocations, criteria.Criterion: criteria}
-    family |= {curvature.Diagonal: curvature, refits.Refit: refits}
+    family |= {hessian.Diagonal: hessian, refits.Refit: refits}
     module = next(each for base, each in family.items() if isinstance(member, base))
     assert module.get(keras.saving.serialize_keras_object(member)) == member
     assert module.get(member) is member

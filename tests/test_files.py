@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from kprune import files
+from kprune._support import files
 
 
 def tree(root: pathlib.Path) -> dict[str, bytes]:

@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 import kprune
-from kprune import calibration, curvature, wrappers
+from kprune import calibration
+from kprune._masking import masked_weights
+from kprune._second_order.layer_inputs import observation, readers
 
 layers = keras.layers
 SAMPLES = 7
@@ -39,12 +41,12 @@ def by_derivative(model, x, weight):
 
 def observed(model, x, **kwargs):
     data = calibration.Calibration(x, model, "test", labelled=False, **kwargs)
-    return curvature.observe(wrappers.find(model), data)
+    return observation.observe(masked_weights.require(model), data)
 
 
 def check(model, x, members=None):
     found = observed(model, x, batch_size=3)  # a last batch that is smaller
-    for weight in members or wrappers.find(model):
+    for weight in members or masked_weights.require(model):
         gram = found[id(weight.variable)].whole
         expected = by_derivative(model, x, weight)
         for column, each in enumerate(expected):
@@ -90,7 +92,7 @@ def test_einsum_dense(equation, shape, output):
     model, x = linear(layers.EinsumDense(equation, output), shape, **given)
     if given:  # the first axis is no axis of samples here: one batch
         found = observed(model, x, batch_size=SAMPLES)
-        (weight,) = wrappers.find(model)
+        (weight,) = masked_weights.require(model)
         gram = found[id(weight.variable)].whole
         expected = by_derivative(model, x, weight)
         for column, each in enumerate(expected):
@@ -132,10 +134,10 @@ def test_separable_convolutions(rank):
     depthwise = [layers.DepthwiseConv1D, layers.DepthwiseConv2D][rank - 1]
     arguments = {"strides": 2, "padding": "same", "depth_multiplier": 2}
     model, x = linear(kinds[rank - 1](5, 3, **arguments), (6,) * rank + (3,))
-    members = {each.variable.name: each for each in wrappers.find(model)}
+    members = {each.variable.name: each for each in masked_weights.require(model)}
     check(model, x, [members["pointwise_kernel"]])  # the outputs are linear in this one alone
     alone, _ = linear(depthwise(3, **arguments), (6,) * rank + (3,))
-    expected = by_derivative(alone, x, wrappers.find(alone)[0])
+    expected = by_derivative(alone, x, masked_weights.require(alone)[0])
     gram = observed(model, x)[id(members["depthwise_kernel"].variable)].whole
     for column, each in enumerate(expected):
         np.testing.assert_allclose(gram.hessian(gram.group[column]), each, rtol=1e-3, atol=1e-4)
@@ -191,7 +193,7 @@ def test_recurrent(kind, masked):
             for group, _ in enumerate(rows[0]):
                 h = np.stack([each[group] for each in rows])
                 sums[name, group] = sums.get((name, group), 0) + 2 * h.T @ h / SAMPLES
-    for weight in wrappers.find(model):
+    for weight in masked_weights.require(model):
         gram = found[id(weight.variable)].whole
         groups = range(1 + max(group for name, group in sums if name == weight.variable.name))
         assert set(gram.group) == set(groups)
@@ -211,7 +213,7 @@ def test_bidirectional_and_attention():
     x = np.random.default_rng(0).standard_normal((SAMPLES, 4, 6)).astype("float32")
     found = observed(model, x)
     rows = x.reshape(-1, 6)
-    for weight in wrappers.find(model):
+    for weight in masked_weights.require(model):
         gram = found[id(weight.variable)].whole
         assert np.linalg.eigvalsh(gram.hessian(0)).max() > 0
         if any(name in weight.path for name in ("query/", "key/", "value/")):
@@ -222,7 +224,7 @@ def test_embeddings_count_what_is_looked_up():
     words = keras.Input((3,), dtype="int32")
     model = kprune.wrap(keras.Model(words, layers.Embedding(5, 2)(words)))
     x = np.array([[0, 1, 1], [4, 1, 0]], "int32")
-    (weight,) = wrappers.find(model)
+    (weight,) = masked_weights.require(model)
     gram = observed(model, x)[id(weight.variable)].whole
     np.testing.assert_allclose(gram.diagonal(), np.repeat([[2], [3], [0], [0], [1]], 2, 1))
 
@@ -239,7 +241,7 @@ def test_positions_are_looked_up(call, count):
     given = keras.Input((3, 2))
     layer = keras_hub.layers.PositionEmbedding(5)
     model = kprune.wrap(keras.Model(given, layer(given, **call)))
-    (weight,) = wrappers.find(model)
+    (weight,) = masked_weights.require(model)
     gram = observed(model, np.ones((2, 3, 2), "float32"))[id(weight.variable)].whole
     np.testing.assert_allclose(gram.diagonal(), np.repeat(np.array(count)[:, None], 2, 1))
 
@@ -270,11 +272,11 @@ def test_a_layer_of_ones_own_warns_until_it_has_a_reader():
         found = observed(model, x)
     (split,) = found.values()
     np.testing.assert_allclose(split.whole.hessian(0), np.eye(4))
-    curvature.inputs.READERS[Own] = curvature.inputs.dense
+    readers.READERS[Own] = readers.dense
     try:
         check(model, x)
     finally:
-        del curvature.inputs.READERS[Own]
+        del readers.READERS[Own]
 
 
 def test_layers_get_their_call_back():
@@ -316,9 +318,9 @@ def test_order_is_that_of_the_data():
 
     model, x = Backwards(), np.ones((5, 4, 2), "float32")
     model(x)
-    members = wrappers.find(kprune.wrap(model))
+    members = masked_weights.require(kprune.wrap(model))
     data = calibration.Calibration(x, model, "test", labelled=False)
-    groups = curvature.in_order(members, data)
+    groups = observation.in_order(members, data)
     names = [[weight.path.split("/")[-2:] for weight in group] for group in groups]
     assert [sorted({owner for owner, _ in group}) for group in names] == [["lstm_cell"], ["second"]]
     assert [len(group) for group in groups] == [2, 1]

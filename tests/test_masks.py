@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kprune import masks, scores
+from kprune._selection import scores, threshold
 
 DTYPES = ["float16", ml_dtypes.bfloat16, "float32", "float64"]
 
@@ -18,7 +18,7 @@ def by_definition(parts, count):
         values = np.asarray(part.scores, np.float64).reshape(-1) / part.divisor
         for place, value in enumerate(values):
             if part.eligible is None or part.eligible.reshape(-1)[place]:
-                spared = part.spared is not None and bool(part.spared.reshape(-1)[place])
+                spared = part.protected is not None and bool(part.protected.reshape(-1)[place])
                 ranked.append(((spared, value, -number, -place), number, place))
     keeps = [np.zeros(part.scores.size, bool) for part in parts]
     for _, number, place in sorted(ranked)[count:]:
@@ -36,10 +36,10 @@ def cuts(draw):
         coarse = draw(st.booleans())
         values = generator.normal(size=shape) * 3
         values = np.round(values) if coarse else values  # many ties, -0.0 among them
-        part = scores.Part(
+        part = scores.ScoredTensor(
             values.astype(dtype),
             eligible=generator.random(shape) < 0.7 if draw(st.booleans()) else None,
-            spared=generator.random(shape) < 0.4 if draw(st.booleans()) else None,
+            protected=generator.random(shape) < 0.4 if draw(st.booleans()) else None,
             divisor=draw(st.sampled_from([1.0, 0.3, 7.0])),
         )
         parts.append(part)
@@ -50,7 +50,7 @@ def cuts(draw):
 @settings(max_examples=300, deadline=None)
 def test_cut_is_the_definition(case):
     parts, count = case
-    found = masks.cut(parts, count)
+    found = threshold.find_threshold(parts, count)
     for index, keep in enumerate(by_definition(parts, count)):
         np.testing.assert_array_equal(found.survivors(index).reshape(-1), keep)
         assert found.survivors(index).shape == parts[index].scores.shape
@@ -79,7 +79,7 @@ def test_cut_of_many_scores(kind, dtype, fraction):
     count = round(fraction * together.size)
     keep = np.ones(together.size, bool)
     keep[np.lexsort((-np.arange(together.size), together))[:count]] = False
-    found = masks.cut([scores.Part(each) for each in arrays], count)
+    found = threshold.find_threshold([scores.ScoredTensor(each) for each in arrays], count)
     ours = np.concatenate([found.survivors(index) for index in range(3)])
     np.testing.assert_array_equal(ours, keep)
 
@@ -91,7 +91,9 @@ def test_cut_of_many_scores(kind, dtype, fraction):
 @settings(deadline=None)
 def test_groups_fall_whole_and_nearest(groups, count):
     values, sizes = (np.array(each) for each in zip(*groups, strict=True))
-    keep = masks.cut([scores.Part(values.astype("float32"), sizes=sizes)], count).survivors(0)
+    keep = threshold.find_threshold(
+        [scores.ScoredTensor(values.astype("float32"), sizes=sizes)], count
+    ).survivors(0)
     order = np.lexsort((-np.arange(values.size), values))  # the order in which groups fall
     fallen = ~keep[order]
     assert not np.any(fallen[1:] & ~fallen[:-1])  # a prefix of that order
@@ -101,11 +103,11 @@ def test_groups_fall_whole_and_nearest(groups, count):
 
 def test_lazy_scores_equal_whole_ones():
     values = np.random.default_rng(2).standard_normal((300, 200)).astype("float32")
-    lazy = scores.Lazy(np.abs, lambda: values)
+    lazy = scores.LazyScores(np.abs, lambda: values)
     assert (lazy.shape, lazy.size, lazy.dtype) == ((300, 200), 60_000, np.float32)
-    ours = masks.cut([scores.Part(lazy)], 50_000).survivors(0)
+    ours = threshold.find_threshold([scores.ScoredTensor(lazy)], 50_000).survivors(0)
     np.testing.assert_array_equal(
-        ours, masks.cut([scores.Part(np.abs(values))], 50_000).survivors(0)
+        ours, threshold.find_threshold([scores.ScoredTensor(np.abs(values))], 50_000).survivors(0)
     )
     assert (~ours).sum() == 50_000
     assert np.abs(values[~ours]).max() <= np.abs(values[ours]).min()
@@ -115,7 +117,7 @@ def test_order_within_a_class_survives_its_divisor():
     """Neighbouring float32 numbers stay apart in units of their own."""
     values = np.nextafter(np.float32(1), np.float32([2, 3, 0, 0.5]))
     values = np.array([values[0], 1, values[2]], np.float32)  # falling by one ulp each
-    keep = masks.cut([scores.Part(values, divisor=3.7)], 1).survivors(0)
+    keep = threshold.find_threshold([scores.ScoredTensor(values, divisor=3.7)], 1).survivors(0)
     np.testing.assert_array_equal(keep, [True, True, False])
 
 
@@ -123,11 +125,15 @@ def test_order_within_a_class_survives_its_divisor():
 def test_nan_is_an_error_that_names_the_weight(dtype):
     bad = np.ones(5, dtype)
     bad[3] = np.nan
-    good = scores.Part(np.ones(3, dtype), name="good/kernel")
+    good = scores.ScoredTensor(np.ones(3, dtype), name="good/kernel")
     with pytest.raises(ValueError, match="scores of bad/kernel hold NaN"):
-        masks.cut([good, scores.Part(bad, name="bad/kernel")], 2)
+        threshold.find_threshold([good, scores.ScoredTensor(bad, name="bad/kernel")], 2)
     with pytest.raises(ValueError, match="scores of bad/kernel hold NaN"):
-        masks.cut([scores.Part(bad, name="bad/kernel")], 5)  # nothing to rank: all are to fall
+        threshold.find_threshold(
+            [scores.ScoredTensor(bad, name="bad/kernel")], 5
+        )  # nothing to rank: all are to fall
     alive = np.array([True, True, True, False, True])
-    found = masks.cut([scores.Part(bad, eligible=alive)], 2)  # what is gone is not looked at
+    found = threshold.find_threshold(
+        [scores.ScoredTensor(bad, eligible=alive)], 2
+    )  # what is gone is not looked at
     np.testing.assert_array_equal(found.survivors(0), [True, True, False, False, False])

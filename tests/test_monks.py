@@ -205,7 +205,7 @@ def test_what_is_left_after_retraining_is_as_accurate_as_it_is_said_to_be(name, 
     found = trained.delete(name, retrain=True)
     kept = np.count_nonzero(of_model(trained.model))
     assert 1 <= found.weights == kept < 39
-    assert kept == sum(each.kept() for each in kprune.wrappers.find(trained.model))
+    assert kept == sum(each.kept() for each in kprune.masked_weights(trained.model))
     assert [found.train, found.test] == pytest.approx(accuracies(trained))
     assert trained.is_good(found)
 

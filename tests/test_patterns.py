@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kprune import masks, patterns, scores, weights
+from kprune import patterns
+from kprune._masking import locations
+from kprune._selection import scores, threshold
 
 MEMBERS = {
     "unstructured": patterns.Unstructured(),
@@ -25,8 +27,8 @@ def view_of(shape):
 
 def prune(pattern, values, count, eligible=None):
     view = view_of(values.shape)
-    part = pattern.part(scores.Part(np.abs(values), eligible), view)
-    return pattern.spread(masks.cut([part], count).survivors(0), view)
+    part = pattern.piece_scores(scores.ScoredTensor(np.abs(values), eligible), view)
+    return pattern.weight_mask(threshold.find_threshold([part], count).survivors(0), view)
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -107,14 +109,14 @@ def test_what_is_gone_does_not_count():
     """A block whose weights are all gone is out; one with a few left weighs what is left."""
     values = np.ones((8, 1), "float32")
     alive = np.array([[0], [0], [0], [0], [1], [0], [0], [1]], bool)
-    part = patterns.Block((4, 1)).part(scores.Part(values, alive), view_of((8, 1)))
+    part = patterns.Block((4, 1)).piece_scores(scores.ScoredTensor(values, alive), view_of((8, 1)))
     assert part.sizes.tolist() == [[0], [2]] and part.eligible.tolist() == [[False], [True]]
     assert part.scores[1, 0] == 1
 
 
 def view_in(layer, shape, name="kernel"):
     layer.build(shape)
-    return next(s for s in weights.walk(layer) if s.variable.name.endswith(name)).view
+    return next(s for s in locations.locate(layer) if s.variable.name.endswith(name)).view
 
 
 def test_matrix_views_of_layers():

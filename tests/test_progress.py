@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from kprune import progress
+from kprune._support import progress
 
 PROGRAM = """
 import time

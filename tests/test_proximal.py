@@ -8,7 +8,8 @@ from models import compiled, mlp
 from test_training import LOOPS
 
 import kprune
-from kprune import proximal, slots, wrappers
+from kprune._masking import masked_weights, slot_variables
+from kprune.training import proximal
 
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.1),
@@ -70,7 +71,7 @@ def test_a_step_is_the_optimizers_own_then_the_proximal_one(name, data):
     models[0].fit(*data, batch_size=16, epochs=2, shuffle=False, verbose=0, callbacks=[rpp])
     x, y = data
     for step in range(8):
-        kernels = [each.variable for each in wrappers.find(models[1])]
+        kernels = [each.variable for each in masked_weights.require(models[1])]
         if step % 3 == 0:
             alpha = [1 / (abs(np.array(kernel)) + epsilon) for kernel in kernels]
         eta = 0.01 / (1 + step)
@@ -91,10 +92,10 @@ def test_every_loop_ends_on_its_masks(loop, data):
     history = model.fit(*data, batch_size=8, epochs=4, verbose=0, callbacks=[rpp]).history
     emerged = history["sparsity"]
     assert 0 < emerged[0] <= emerged[1] == emerged[2] == emerged[3] < 1
-    for weight in wrappers.find(model):
+    for weight in masked_weights.require(model):
         np.testing.assert_array_equal(weight.values() != 0, weight.alive())
         assert weight.constraint is None
-    assert slots.read(model, "proximal", wrappers.find(model)) is None
+    assert slot_variables.values(model, "proximal", masked_weights.require(model)) is None
 
 
 def test_gradient_accumulation_shrinks_where_it_updates():
@@ -116,7 +117,7 @@ def test_the_users_constraint_comes_first_and_comes_back(data):
     kprune.wrap(compiled(model))
     rpp = kprune.callbacks.ReweightedProximal(1.0, end_step=0.5)
     model.fit(*data, epochs=2, verbose=0, callbacks=[rpp])
-    assert (wrappers.find(model)[0].values() >= 0).all()
+    assert (masked_weights.require(model)[0].values() >= 0).all()
     kprune.strip(model)
     assert model.layers[0].kernel.constraint is own
 
@@ -167,7 +168,7 @@ def test_a_strength_finds_its_zeros(rate):
     """Where no gradient holds them up, as many as were asked for."""
     model = kprune.wrap(mlp(inputs=60, hidden=50))
     model.compile(keras.optimizers.SGD(rate), lambda y, p: 0.0 * tf.reduce_sum(p, axis=-1))
-    strength = kprune.proximal.strength(model, 0.7, steps=400)
+    strength = kprune.training.proximal_strength(model, 0.7, steps=400)
     rpp = kprune.callbacks.ReweightedProximal(strength, reweighting=1, end_step=400)
     model.fit(np.zeros((400, 60)), np.zeros(400), 1, verbose=0, callbacks=[rpp])
     assert kprune.report(model).sparsity == pytest.approx(0.7, abs=0.01)
@@ -180,7 +181,7 @@ def test_no_strength_without_a_rate():
         with pytest.raises(
             ValueError, match=r"sum to 0; expected more than 0. Write model.compile"
         ):
-            kprune.proximal.strength(model, 0.5, steps)
+            kprune.training.proximal_strength(model, 0.5, steps)
 
 
 @pytest.mark.parametrize("argument", ["strength", "epsilon"])

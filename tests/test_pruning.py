@@ -9,14 +9,15 @@ import tensorflow as tf
 from models import compiled, mlp
 
 import kprune
-from kprune import wrappers
+from kprune._masking import masked_weights
+from kprune.callbacks import dropout
 
 SIZE = 12 * 16 + 16 * 4
 PolynomialDecay = kprune.schedules.PolynomialDecay
 
 
 def zeros(model):
-    return sum(int((weight.values() == 0).sum()) for weight in wrappers.find(model))
+    return sum(int((weight.values() == 0).sum()) for weight in masked_weights.require(model))
 
 
 def fit(model, data, *callbacks, epochs=4, batch_size=16, **kwargs):
@@ -28,7 +29,7 @@ def fit(model, data, *callbacks, epochs=4, batch_size=16, **kwargs):
 def test_prune_wraps_what_is_not_wrapped():
     model = mlp()
     report = kprune.prune(model, 0.5)
-    assert report.kept == SIZE / 2 and len(wrappers.find(model)) == 2
+    assert report.kept == SIZE / 2 and len(masked_weights.require(model)) == 2
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_a_failed_prune_changes_nothing(arguments, message, wrapped):
     with pytest.raises(ValueError, match=message):
         kprune.prune(model, **arguments)
     assert sorted(vars(model)) == attributes
-    assert bool(wrappers.present(model)) == wrapped
+    assert bool(masked_weights.find(model)) == wrapped
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -209,7 +210,7 @@ def test_nm_follows_the_schedule_in_training(data):
     schedule = PolynomialDecay(0.0, 0.5, 0.0, 0.8, frequency=1)
     history = fit(model, data, kprune.callbacks.Pruning(schedule)).history
     assert history["sparsity"] == sorted(history["sparsity"]) and history["sparsity"][0] < 0.5
-    for weight in wrappers.find(model):
+    for weight in masked_weights.require(model):
         groups = weight.alive().reshape(-1, 4, weight.variable.shape[1])
         assert (groups.sum(axis=1) == 2).all()
 
@@ -235,7 +236,7 @@ def test_dropout_follows_the_schedule(data):
     adjustment = kprune.callbacks.DropoutRatioAdjustment()
     history = fit(model, data, pruning, adjustment).history
     object.__delattr__(model, "make_train_function")
-    kept = wrappers.find(model)[0].kept() / 192
+    kept = masked_weights.require(model)[0].kept() / 192
     assert model.get_layer("dropout").rate == pytest.approx(0.5 * kept**0.5)
     assert history["dropout/dropout"][-1] == model.get_layer("dropout").rate
     assert 1 <= sum(made) <= 4
@@ -291,7 +292,6 @@ class Subclassed(keras.Model):
 
 
 def fed_by(model, feeds=None):
-    from kprune.callbacks import dropout
 
     found = dropout.feeding(model, feeds)
     return {layer.name: [weight.path for weight in sources] for layer, sources in found}

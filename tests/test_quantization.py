@@ -9,8 +9,8 @@ import tensorflow as tf
 from models import functional, mlp
 
 import kprune
-from kprune import quantization
-from kprune.tflite import constants, flatbuffer
+from kprune.export._tflite import constants, flatbuffer
+from kprune.training import fake_quantization
 
 layers = keras.layers
 
@@ -29,7 +29,7 @@ def test_rounded_weights_are_those_of_tensorflows_own_operator():
     w = np.random.default_rng(0).standard_normal((6, 5)).astype("float32")
     w[np.abs(w) < 0.7] = 0
     w[:, 2] = 0
-    ours = quantization.round_weights(w, (0,)).numpy()
+    ours = fake_quantization.round_weights(w, (0,)).numpy()
     limit = np.abs(w).max(0)
     theirs = tf.quantization.fake_quant_with_min_max_vars_per_channel(
         w, -limit, limit, num_bits=8, narrow_range=True
@@ -40,22 +40,24 @@ def test_rounded_weights_are_those_of_tensorflows_own_operator():
 
 def test_rounded_activations_are_those_of_tensorflows_own_operator():
     x = np.random.default_rng(0).uniform(-1, 3, (40, 7)).astype("float32")
-    ours = quantization.round_activations(x).numpy()
+    ours = fake_quantization.round_activations(x).numpy()
     theirs = tf.quantization.fake_quant_with_min_max_vars(x, x.min(), x.max(), num_bits=8)
     # TensorFlow moves both ends of the range so that zero is a step, ours keeps its width.
     np.testing.assert_allclose(ours, theirs, atol=4 / 255 * 1.01)
     assert len(np.unique(ours)) <= 256
-    np.testing.assert_array_equal(quantization.round_activations(np.zeros((2, 2), "float32")), 0)
+    np.testing.assert_array_equal(
+        fake_quantization.round_activations(np.zeros((2, 2), "float32")), 0
+    )
 
 
 def test_masks_stay_on_and_the_model_is_given_back(data):
     model, (x, y) = pruned(mlp()), data
     exact, before = np.asarray(model(x)), zeros(model)
-    with quantization.fake_quantized(model):
+    with fake_quantization.fake_quantized(model):
         rounded = np.asarray(model(x))
     assert 0 < np.abs(rounded - exact).max() < 0.1
     np.testing.assert_array_equal(model(x), exact)
-    with quantization.fake_quantized(model):
+    with fake_quantization.fake_quantized(model):
         model.fit(x, y, epochs=2, verbose=0)
     assert (np.asarray(model(x)) != exact).any()
     for path, mask in zeros(model).items():
@@ -66,7 +68,7 @@ def test_convolutions_of_every_kind():
     model, x = functional()
     x = np.random.default_rng(0).random(x.shape).astype("float32")
     exact = np.asarray(model(x))
-    with quantization.fake_quantized(model):
+    with fake_quantization.fake_quantized(model):
         rounded = np.asarray(model(x))
     assert 0 < np.abs(rounded - exact).max() < 0.2 * np.abs(exact).max()
     np.testing.assert_array_equal(model(x), exact)
@@ -79,7 +81,7 @@ def test_a_fit_is_traced_with_rounding_and_without():
     x = np.random.default_rng(0).standard_normal((16, 4)).astype("float32")
     y = np.zeros((16, 3), "float32")
     exact = model.evaluate(x, y, verbose=0)
-    with quantization.fake_quantized(model):
+    with fake_quantization.fake_quantized(model):
         rounded = model.evaluate(x, y, verbose=0)
     kernel = model.layers[0].kernel.numpy()
     scale = np.abs(kernel).max(0) / 127
@@ -102,7 +104,7 @@ def test_layers_of_layers(layer):
     model = keras.Model(inputs, layers.Flatten()(outputs))
     x = np.random.default_rng(0).standard_normal((4, 6, 8)).astype("float32")
     exact = np.asarray(model(x))
-    with quantization.fake_quantized(model):
+    with fake_quantization.fake_quantized(model):
         rounded = np.asarray(model(x))
     assert 0 < np.abs(rounded - exact).max() < 0.1
     np.testing.assert_array_equal(model(x), exact)

@@ -6,7 +6,7 @@ import pytest
 from models import compiled
 
 import kprune
-from kprune import wrappers
+from kprune._masking import masked_weights
 
 layers = keras.layers
 
@@ -43,11 +43,11 @@ def test_kernels_and_recurrent_kernels_are_separate_classes(kind, tmp_path):
     steps = keras.Input((7, 6))
     model = compiled(keras.Model(steps, layers.Dense(3, "softmax")(make(steps))))
     kprune.wrap(model, classes="weight")
-    members = wrappers.find(model)
+    members = masked_weights.require(model)
     labels = [each.label for each in members]
     assert len(set(labels)) == len(labels) == 2 * count + 1
     recurrent = [each for each in members if each.path.endswith("recurrent_kernel")]
-    assert len(recurrent) == count and all(each.site.kind == "recurrent" for each in recurrent)
+    assert len(recurrent) == count and all(each.location.kind == "recurrent" for each in recurrent)
 
     x, y = np.random.default_rng(0).standard_normal((32, 7, 6)), np.arange(32) % 3
     schedule = kprune.schedules.PolynomialDecay(0.0, 0.7, end_step=6, frequency=2)

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from models import compiled, mlp
 
 import kprune
-from kprune import wrappers
+from kprune._masking import masked_weights
 
 
 def kernels(model):
-    return [np.array(each.values()) for each in wrappers.find(model)]
+    return [np.array(each.values()) for each in masked_weights.require(model)]
 
 
 def test_what_is_below_its_threshold_goes_and_nothing_else():
@@ -20,14 +20,14 @@ def test_what_is_below_its_threshold_goes_and_nothing_else():
     before = kernels(model)
     thresholds = kprune.thresholds.of(model, 0.7)
     kprune.prune(model, kprune.thresholds.targets(model, thresholds))
-    for old, weight in zip(before, wrappers.find(model), strict=True):
+    for old, weight in zip(before, masked_weights.require(model), strict=True):
         np.testing.assert_array_equal(weight.alive(), abs(old) >= 0.7 * old.std())
 
 
 def test_normal_weights_lose_what_the_normal_distribution_says():
     model = kprune.wrap(mlp(inputs=300, hidden=400))
     normal = np.random.default_rng(0).standard_normal((300, 400))
-    wrappers.find(model)[0].variable.assign(3 * normal)
+    masked_weights.require(model)[0].variable.assign(3 * normal)
     found = kprune.thresholds.targets(model, kprune.thresholds.of(model, 1.0))
     assert found["mlp/hidden"] == pytest.approx(0.6827, abs=0.003)  # P(|z| < 1)
 
@@ -39,7 +39,7 @@ def test_the_callback_follows_the_thresholds(fixed, data):
     before = kernels(model)
     pruning = kprune.callbacks.ThresholdPruning(0.5, end_step=2, frequency=1, fixed=fixed)
     history = model.fit(*data, batch_size=16, epochs=1, verbose=0, callbacks=[pruning]).history
-    for old, weight in zip(before, wrappers.find(model), strict=True):
+    for old, weight in zip(before, masked_weights.require(model), strict=True):
         kept = np.ones(old.shape, bool)
         for _ in range(1 if fixed else 3):
             kept &= abs(old) >= 0.5 * old[kept].std()
@@ -51,7 +51,7 @@ def test_given_thresholds_serve_every_step(data):
     model = kprune.wrap(compiled(mlp()))
     pruning = kprune.callbacks.ThresholdPruning({"mlp/hidden": 0.1}, frequency=2, end_step=1.0)
     model.fit(*data, batch_size=16, epochs=3, verbose=0, callbacks=[pruning])
-    hidden, logits = wrappers.find(model)
+    hidden, logits = masked_weights.require(model)
     assert hidden.kept() < hidden.size and logits.kept() == logits.size
 
 
@@ -79,7 +79,7 @@ def test_regularizers_count_the_survivors(regularizer, penalty):
     kprune.wrap(model)
     kprune.prune(model, 0.5)
     own = float(sum(model.losses))
-    with kprune.regularizers.regularized(model, regularizer):
+    with kprune.training.regularized(model, regularizer):
         added = float(sum(model.losses)) - own
     assert added == pytest.approx(sum(map(penalty, kernels(model))), rel=1e-4)
     assert float(sum(model.losses)) == pytest.approx(own)
@@ -106,7 +106,7 @@ def test_regularization_in_a_fit_is_a_step_along_its_gradient(data):
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 50), st.floats(1e-5, 10), st.floats(0.25, 5), st.integers(1, 500))
 def test_the_rate_is_halved_at_a_fixed_interval(epochs, rate, halve_every, steps):
-    recipe = kprune.retraining.Recipe(epochs, rate, halve_every)
+    recipe = kprune.training.Recipe(epochs, rate, halve_every)
     interval = max(1, round(halve_every * steps))
     schedule = recipe.schedule(steps)
     for step in (0, interval - 1, interval, 3 * interval + 1):
@@ -114,11 +114,11 @@ def test_the_rate_is_halved_at_a_fixed_interval(epochs, rate, halve_every, steps
 
 
 def test_epochs_and_rate_are_lowered_together():
-    recipe = kprune.retraining.Recipe(12, 1.0).lowered()
+    recipe = kprune.training.Recipe(12, 1.0).lowered()
     assert (recipe.epochs, recipe.learning_rate, recipe.halve_every) == (4, 0.5, 2)
-    assert kprune.retraining.Recipe(1, 1.0).lowered().epochs == 1
+    assert kprune.training.Recipe(1, 1.0).lowered().epochs == 1
     with pytest.raises(ValueError, match="epochs=0; expected more than 0"):
-        kprune.retraining.Recipe(0, 1.0)
+        kprune.training.Recipe(0, 1.0)
 
 
 def test_rewinding_brings_back_the_step_it_noted(data):
@@ -132,10 +132,12 @@ def test_rewinding_brings_back_the_step_it_noted(data):
     fit(model, 3, rewinding)
     fit(twin, 1)
     kprune.prune(model, 0.6)
-    masks = [each.alive().copy() for each in wrappers.find(model)]
+    masks = [each.alive().copy() for each in masked_weights.require(model)]
     rewinding.rewind()
     assert int(model.optimizer.iterations) == 4
-    for mask, early, weight in zip(masks, kernels(twin), wrappers.find(model), strict=True):
+    for mask, early, weight in zip(
+        masks, kernels(twin), masked_weights.require(model), strict=True
+    ):
         np.testing.assert_array_equal(weight.alive(), mask)
         np.testing.assert_array_equal(weight.values(), np.where(mask, early, 0))
     for one, other in zip(model.optimizer.variables[2:], twin.optimizer.variables[2:], strict=True):
@@ -144,7 +146,7 @@ def test_rewinding_brings_back_the_step_it_noted(data):
 
 def test_a_new_optimizer_is_left_as_it_is(data):
     model = kprune.wrap(compiled(mlp()))
-    early = kprune.rewinding.Snapshot(model)
+    early = kprune.training.Snapshot(model)
     start = kernels(model)
     model.fit(*data, verbose=0)
     compiled(model)

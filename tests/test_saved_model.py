@@ -143,7 +143,7 @@ def test_a_wrapped_model_is_served_pruned_and_stays_wrapped(tmp_path):
     loaded = tf.saved_model.load(str(tmp_path / "1"))
     kernels = [np.asarray(each) for each in loaded.variables if len(each.shape) == 2]
     assert sum(np.sum(each == 0) for each in kernels) == 9  # half of 4 x 3 and 3 x 2
-    assert kprune.wrappers.find(model)
+    assert kprune.masked_weights(model)
 
 
 @pytest.mark.parametrize("name", saved_model.SIGNATURES)

@@ -9,13 +9,13 @@ import pytest
 from models import compiled, mlp
 
 import kprune
-from kprune import wrappers
+from kprune._masking import masked_weights
 
 PolynomialDecay = kprune.schedules.PolynomialDecay
 
 
 def masks(model):
-    return [np.array(weight.alive()) for weight in wrappers.find(model)]
+    return [np.array(weight.alive()) for weight in masked_weights.require(model)]
 
 
 def same(ours, theirs):
@@ -152,7 +152,7 @@ def test_backup_and_restore(tmp_path, data):
 def test_clone_and_copy_are_plain(data):
     model = kprune.wrap(mlp())
     kprune.prune(model, 0.5)
-    assert not wrappers.present(keras.models.clone_model(model))
+    assert not masked_weights.find(keras.models.clone_model(model))
 
 
 @pytest.mark.filterwarnings("ignore:`compile\\(\\)` was not called:UserWarning")

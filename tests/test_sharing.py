@@ -9,8 +9,9 @@ from test_codebooks import CODES, FIGURE
 from test_training import LOOPS
 
 import kprune
-from kprune import codebooks, sharing, wrappers
+from kprune._masking import masked_weights
 from kprune.callbacks import WeightSharing
+from kprune.training import codebooks, weight_sharing
 
 GRADIENT = np.array(  # of figure 3 of Deep Compression
     [
@@ -38,7 +39,7 @@ def shared(optimizer="adam", bits=2, **kwargs):
     """A pruned model of few values."""
     model = compiled(mlp(), optimizer, **kwargs)
     kprune.prune(model, 0.6)
-    sharing.share(model, bits)
+    weight_sharing.share_weights(model, bits)
     return model
 
 
@@ -51,7 +52,7 @@ def partition(model):
 
 
 def values(model):
-    return [np.array(weight.values()) for weight in wrappers.find(model)]
+    return [np.array(weight.values()) for weight in masked_weights.require(model)]
 
 
 def test_the_figure_of_the_paper():
@@ -63,9 +64,9 @@ def test_the_figure_of_the_paper():
         lambda gradient, y: keras.ops.sum(gradient * y, axis=-1),
     )
     kprune.wrap(model)
-    sharing.share(model, bits=2)
-    np.testing.assert_array_equal(list(sharing.found(model).values())[0], CODES)
-    with sharing.sharing(model):
+    weight_sharing.share_weights(model, bits=2)
+    np.testing.assert_array_equal(list(weight_sharing.clusters(model).values())[0], CODES)
+    with weight_sharing.sharing(model):
         model.train_on_batch(np.eye(4), GRADIENT)
     fine_tuned = np.array([-0.97, -0.04, 1.48, 1.96])
     np.testing.assert_allclose(values(model)[0], 10 + fine_tuned[CODES], atol=1e-5)
@@ -76,7 +77,7 @@ def test_survivors_take_the_nearest_of_few_values_and_zeros_stay(initialization)
     model = compiled(mlp())
     kprune.prune(model, 0.6)
     before = values(model)
-    report = sharing.share(model, 3, initialization)
+    report = weight_sharing.share_weights(model, 3, initialization)
     for old, new, entry in zip(before, values(model), report.weights, strict=True):
         np.testing.assert_array_equal(new == 0, old == 0)
         book = np.unique(new[new != 0])
@@ -93,8 +94,8 @@ def test_bits_may_differ_by_class_or_by_weight():
     model = compiled(mlp())
     kprune.prune(model, 0.5)
     classes = {"mlp/hidden": 3, "mlp/logits": 1}
-    assert [e.clusters for e in sharing.share(model, classes).weights] == [8, 2]
-    report = sharing.share(model, lambda weight: 2 if "hidden" in weight.path else 1)
+    assert [e.clusters for e in weight_sharing.share_weights(model, classes).weights] == [8, 2]
+    report = weight_sharing.share_weights(model, lambda weight: 2 if "hidden" in weight.path else 1)
     assert [each.clusters for each in report.weights] == [4, 2]
 
 
@@ -110,7 +111,7 @@ def test_a_call_that_fails_leaves_the_model(bits, message):
     model = kprune.wrap(compiled(mlp()))
     before = values(model)
     with pytest.raises(ValueError, match=message):
-        sharing.share(model, bits)
+        weight_sharing.share_weights(model, bits)
     np.testing.assert_equal(values(model), before)
 
 
@@ -118,7 +119,7 @@ def test_a_call_that_fails_leaves_the_model(bits, message):
 def test_equal_weights_stay_equal_to_the_last_bit(name, data):
     model = shared(OPTIMIZERS[name]())
     before, start = partition(model), values(model)
-    with sharing.sharing(model):
+    with weight_sharing.sharing(model):
         model.fit(*data, batch_size=8, verbose=0)
     assert partition(model) == before
     assert not np.array_equal(values(model)[0], start[0])
@@ -137,13 +138,13 @@ def test_training_is_that_of_a_network_made_of_centroids(data):
     """The same network with `w = c[a]` for a kernel: centroids by Adam, with TensorFlow's tape."""
     model = shared(keras.optimizers.Adam(0.01))
     x, y = (tf.constant(each) for each in data)
-    codes = list(sharing.found(model).values())
+    codes = list(weight_sharing.clusters(model).values())
     books = [
         keras.Variable([kernel[code == k][0] for k in range(code.max() + 1)])
         for kernel, code in zip(values(model), codes, strict=True)
     ]
     biases = [keras.Variable(layer.bias) for layer in model.layers]
-    with sharing.sharing(model):
+    with weight_sharing.sharing(model):
         model.fit(*data, batch_size=len(x), epochs=5, verbose=0)
 
     optimizer = keras.optimizers.Adam(0.01)
@@ -165,13 +166,13 @@ def test_training_is_that_of_a_network_made_of_centroids(data):
 
 def test_what_was_torn_apart_is_joined(data):
     model = shared()
-    before, clusters = partition(model), sharing.found(model)
-    kernel = wrappers.find(model)[0]
+    before, clusters = partition(model), weight_sharing.clusters(model)
+    kernel = masked_weights.require(model)[0]
     noise = np.random.default_rng(0).normal(0, 1e-3, kernel.variable.shape)
     torn = kernel.values() + noise * kernel.alive()
     kernel.variable.assign(torn)
     assert len(np.unique(kernel.values())) > 5
-    sharing.snap(clusters)
+    weight_sharing.join_clusters(clusters)
     assert partition(model) == before
     for code in range(4):
         member = clusters[kernel] == code
@@ -188,9 +189,9 @@ def test_the_optimizer_gets_its_updates_back(data):
 
 def test_a_model_that_is_not_shared_is_told(data):
     model = kprune.wrap(compiled(mlp()))
-    with pytest.raises(ValueError, match="Write kprune.sharing.share"):
+    with pytest.raises(ValueError, match="Write kprune.training.share_weights"):
         model.fit(*data, verbose=0, callbacks=[WeightSharing()])
     model = shared()
     model.optimizer = None
-    with pytest.raises(ValueError, match="has no optimizer"), sharing.sharing(model):
+    with pytest.raises(ValueError, match="has no optimizer"), weight_sharing.sharing(model):
         pass

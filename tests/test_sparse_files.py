@@ -15,7 +15,7 @@ from test_export import EVEN, interpret, network, sparsified
 
 from kprune import export
 from kprune.export import trial, verification
-from kprune.tflite import (
+from kprune.export._tflite import (
     constants,
     encoder,
     encodings,

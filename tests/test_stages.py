@@ -7,7 +7,7 @@ from models import compiled, mlp
 from stages import Stages
 
 import kprune
-from kprune import wrappers
+from kprune._masking import masked_weights
 
 
 class Stop(keras.callbacks.Callback):
@@ -48,7 +48,7 @@ def test_a_stopped_stage_goes_on_as_if_never_stopped(data, tmp_path):
     assert [each.name for each in (tmp_path / "stopped").glob("*.h5")] == ["pruned.weights.h5"]
 
     read = fit(model(), tmp_path / "stopped", True, data, Stop(1))  # nothing is trained
-    for one, other in zip(wrappers.find(whole), wrappers.find(read), strict=True):
+    for one, other in zip(masked_weights.require(whole), masked_weights.require(read), strict=True):
         np.testing.assert_array_equal(one.values(), other.values())
         np.testing.assert_array_equal(one.alive(), other.alive())
 

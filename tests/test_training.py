@@ -7,7 +7,7 @@ import tensorflow as tf
 from models import compiled, mlp
 
 import kprune
-from kprune import wrappers
+from kprune._masking import masked_weights
 
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.1),
@@ -34,13 +34,13 @@ LOOPS = {
 
 def check(model, before):
     """Zeros exactly on the masks, and the survivors have moved."""
-    for weight, old in zip(wrappers.find(model), before, strict=True):
+    for weight, old in zip(masked_weights.require(model), before, strict=True):
         np.testing.assert_array_equal(weight.values() != 0, weight.alive())
         assert (weight.values() != old)[weight.alive()].any()
 
 
 def values(model):
-    return [np.array(weight.values()) for weight in wrappers.find(model)]
+    return [np.array(weight.values()) for weight in masked_weights.require(model)]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -138,7 +138,7 @@ def test_averages_are_put_back_on_the_masks(data):
     model.fit(
         *data, batch_size=8, epochs=2, verbose=0, callbacks=[kprune.callbacks.Pruning(schedule)]
     )
-    for weight in wrappers.find(model):
+    for weight in masked_weights.require(model):
         np.testing.assert_array_equal(weight.values() != 0, weight.alive())
 
 
@@ -151,14 +151,14 @@ def test_project_after_weights_from_elsewhere(data):
     assert "128 pruned weights are not zero now: write kprune.project(model)" in str(report)
     kprune.project(model)
     assert sum(each.stray for each in kprune.report(model).pruned) == 0
-    assert sum(np.count_nonzero(w.values()) for w in wrappers.find(model)) == 128
+    assert sum(np.count_nonzero(w.values()) for w in masked_weights.require(model)) == 128
 
 
 def test_nothing_that_is_gone_can_be_nan(data):
     """A weight that becomes infinite under its mask is zero, not NaN."""
     model = kprune.wrap(mlp())
     kprune.prune(model, 0.5)
-    kernel = wrappers.find(model)[0]
+    kernel = masked_weights.require(model)[0]
     constraint = kernel.variable.constraint
     result = constraint(tf.fill(kernel.variable.shape, float("inf")))
     np.testing.assert_array_equal(np.isinf(result), kernel.alive())

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import kprune
-from kprune import wrappers
+from kprune._masking import masked_weights
 
 # A loaded task has a new optimizer, and the pooled layer of a masked language model no reader.
 pytestmark = [
@@ -48,7 +48,7 @@ def fit(model, x, y=None, sparsity=0.6):
     schedule = kprune.schedules.Constant(sparsity, begin_step=1)
     pruning = kprune.callbacks.Pruning(schedule)
     model.fit(x=x, y=y, batch_size=4, verbose=0, shuffle=False, callbacks=[pruning])
-    for weight in wrappers.find(model):
+    for weight in masked_weights.require(model):
         np.testing.assert_array_equal(weight.values() != 0, weight.alive())
     assert kprune.report(model).sparsity == pytest.approx(sparsity, abs=1e-3)
 
@@ -59,7 +59,7 @@ def test_a_classifier_from_text_to_phone(tmp_path):
     kprune.wrap(model, exclude="embedding")
     np.testing.assert_array_equal(dense, model.predict(TEXTS, verbose=0))
     fit(model, TEXTS, LABELS)
-    assert not any("embedding" in each.path for each in wrappers.find(model))
+    assert not any("embedding" in each.path for each in masked_weights.require(model))
 
     model.save_weights(tmp_path / "stopped.weights.h5")
     resumed = kprune.wrap(classifier(), exclude="embedding")
@@ -70,7 +70,9 @@ def test_a_classifier_from_text_to_phone(tmp_path):
         each.fit(TEXTS[:4], LABELS[:4], shuffle=False, verbose=0)
     for one, other in zip(model.trainable_weights, resumed.trainable_weights, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-3)
-    for one, other in zip(wrappers.find(model), wrappers.find(resumed), strict=True):
+    for one, other in zip(
+        masked_weights.require(model), masked_weights.require(resumed), strict=True
+    ):
         np.testing.assert_array_equal(one.alive(), other.alive())
 
     kprune.strip(model)
@@ -95,8 +97,8 @@ def test_a_tied_embedding_has_one_mask():
     )
     model = kprune.wrap(hub.BertMaskedLM(backbone(), preprocessor=preprocessor))
     embedding = model.backbone.token_embedding
-    tied = [each for each in wrappers.find(model) if each.variable is embedding.embeddings]
-    assert len(tied) == 1 and len({each.path for each in wrappers.find(model)}) == 17
+    tied = [each for each in masked_weights.require(model) if each.variable is embedding.embeddings]
+    assert len(tied) == 1 and len({each.path for each in masked_weights.require(model)}) == 17
     fit(model, TEXTS)
     alive = tied[0].alive()
     rows = embedding(np.arange(len(WORDS)))
@@ -180,7 +182,7 @@ def test_iterative_magnitude_pruning_of_transformers():
             seen.append(step)
             rises = min(9, step // 1001)
             expected = 0.3 + rises * (0.9 - 0.3) / 9
-            for weight in wrappers.find(model):
+            for weight in masked_weights.require(model):
                 zeros = weight.size - weight.kept()
                 assert abs(zeros - expected * weight.size) <= 1, (step, weight.path)
     assert len(seen) == 10 and seen[-1] < 10_000
@@ -188,7 +190,7 @@ def test_iterative_magnitude_pruning_of_transformers():
     assert report.sparsity == pytest.approx(0.9, abs=1e-4)
     # Embeddings count in neither the rate nor, where it is asked for so, the compression.
     parts = [each for each in model.weights if not each.path.endswith("embeddings")]
-    pruned = round(0.9 * sum(each.size for each in wrappers.find(model)))
+    pruned = round(0.9 * sum(each.size for each in masked_weights.require(model)))
     whole = sum(np.prod(each.shape) for each in parts)
     assert report.compression(embeddings=False) == pytest.approx(whole / (whole - pruned))
     assert report.compression() < report.compression(embeddings=False)

@@ -21,7 +21,7 @@ import translation
 from bilingual import Pairs, Vocabulary
 
 import kprune
-from kprune import weights
+from kprune._masking import locations
 
 ROOT = Path(__file__).parent.parent
 TINY = (
@@ -166,7 +166,7 @@ SOURCE = np.array([[2, 5, 6, 7, 3], [2, 8, 3, 0, 0], [2, 9, 10, 3, 0]], np.int32
 
 def test_classes_are_complete_and_disjoint(model):
     classes = seq2seq.classes(2)
-    paths = [site.path for site in weights.survey(model)[0]]
+    paths = [site.path for site in locations.find_prunable(model)[0]]
     for path in paths:
         assert sum(re.search(regex, path) is not None for regex in classes.values()) == 1, path
     kprune.wrap(model, classes=classes)

@@ -6,7 +6,7 @@ import pytest
 from models import KINDS, compiled, mlp
 
 import kprune
-from kprune import weights, wrappers
+from kprune._masking import locations, masked_weights, wrapping
 
 
 def state(model):
@@ -42,7 +42,7 @@ def test_wrap_and_strip_change_nothing_else(kind):
 
 
 def prunable(model):
-    return [site.path for site in weights.survey(model)[0]]
+    return [site.path for site in locations.find_prunable(model)[0]]
 
 
 def test_what_is_prunable():
@@ -59,8 +59,8 @@ def test_what_is_prunable():
 
 def test_kinds_of_weights():
     def kinds(kind):
-        chosen, _ = weights.survey(KINDS[kind]()[0])
-        return weights.labels(chosen, "kind")
+        chosen, _ = locations.find_prunable(KINDS[kind]()[0])
+        return locations.labels(chosen, "kind")
 
     assert kinds("recurrent") == ["embedding"] + ["recurrent"] * 6 + ["output"]
     assert kinds("attention") == ["attention"] * 4 + ["feed_forward", "output"]
@@ -70,7 +70,7 @@ def test_kinds_of_weights():
 
 def test_classes():
     def classes(classes):
-        return [w.label for w in wrappers.find(kprune.wrap(mlp(), classes=classes))]
+        return [w.label for w in masked_weights.require(kprune.wrap(mlp(), classes=classes))]
 
     assert classes("layer") == ["mlp/hidden", "mlp/logits"]
     assert classes("weight") == ["mlp/hidden/kernel", "mlp/logits/kernel"]
@@ -92,13 +92,13 @@ def test_classes():
 )
 def test_include_and_exclude(include, exclude, expected):
     model = kprune.wrap(mlp(), include=include, exclude=exclude)
-    assert [weight.site.layer.name for weight in wrappers.find(model)] == expected
+    assert [weight.location.layer.name for weight in masked_weights.require(model)] == expected
 
 
 def test_a_layer_can_be_named_itself():
     model = mlp()
     kprune.wrap(model, exclude=model.layers[0])
-    assert [weight.site.layer.name for weight in wrappers.find(model)] == ["logits"]
+    assert [weight.location.layer.name for weight in masked_weights.require(model)] == ["logits"]
 
 
 def test_a_callable_names_weights_that_are_no_kernels():
@@ -119,7 +119,7 @@ def test_a_callable_names_weights_that_are_no_kernels():
     ]
     kprune.strip(model)
     kprune.wrap(model, include=lambda variable: variable.name in ("w", "kernel"))
-    assert [w.variable.name for w in wrappers.find(model)] == ["w", "kernel"]
+    assert [w.variable.name for w in masked_weights.require(model)] == ["w", "kernel"]
 
 
 def test_a_variable_names_itself():
@@ -127,12 +127,12 @@ def test_a_variable_names_itself():
     model = mlp()
     hidden, logits = model.layers
     kprune.wrap(model, include=[hidden.bias, "logits"])
-    assert [w.variable for w in wrappers.find(model)] == [hidden.bias, logits.kernel]
+    assert [w.variable for w in masked_weights.require(model)] == [hidden.bias, logits.kernel]
     kprune.prune(model, 0.5)
-    assert [w.kept() for w in wrappers.find(model)] == [0, 40]  # biases begin as zeros
+    assert [w.kept() for w in masked_weights.require(model)] == [0, 40]  # biases begin as zeros
     kprune.strip(model)
     kprune.wrap(model, exclude=hidden.kernel)
-    assert [w.variable for w in wrappers.find(model)] == [logits.kernel]
+    assert [w.variable for w in masked_weights.require(model)] == [logits.kernel]
     kprune.strip(model)
     with pytest.raises(ValueError, match="exclude=mlp/hidden/kernel matches nothing in mlp"):
         kprune.wrap(model, exclude=mlp().layers[0].kernel)
@@ -141,9 +141,11 @@ def test_a_variable_names_itself():
 def test_wrapping_twice_is_harmless():
     model = kprune.wrap(mlp())
     kprune.prune(model, 0.5)
-    masks = [weight.mask for weight in wrappers.find(model)]
+    masks = [weight.mask for weight in masked_weights.require(model)]
     kprune.wrap(model)
-    assert [id(weight.mask) for weight in wrappers.find(model)] == [id(mask) for mask in masks]
+    assert [id(weight.mask) for weight in masked_weights.require(model)] == [
+        id(mask) for mask in masks
+    ]
     with pytest.raises(ValueError, match=r"kprune.strip\(model\) first"):
         kprune.wrap(model, pattern="2:4")
 
@@ -151,7 +153,7 @@ def test_wrapping_twice_is_harmless():
 def test_a_second_wrap_adds_with_its_own_pattern():
     model = kprune.wrap(mlp(), include="logits")
     kprune.wrap(model, include="hidden", pattern="2:4")
-    patterns = [type(weight.pattern).__name__ for weight in wrappers.find(model)]
+    patterns = [type(weight.pattern).__name__ for weight in masked_weights.require(model)]
     assert patterns == ["NM", "Unstructured"]
 
 
@@ -179,17 +181,17 @@ def test_zeros_that_are_there_stay_under_every_pattern(pattern):
     kprune.wrap(model, pattern=pattern)
     for sparsity in (0.3, 0.6):
         report = kprune.prune(model, sparsity)
-        assert not wrappers.find(model)[0].alive()[zeros].any()
+        assert not masked_weights.require(model)[0].alive()[zeros].any()
         assert abs(report.size - report.kept - round(sparsity * 256)) <= 8  # half a channel
 
 
 def test_shared_weights_have_one_mask():
     model, _ = KINDS["shared"]()
-    assert len(wrappers.find(kprune.wrap(model))) == 2
+    assert len(masked_weights.require(kprune.wrap(model))) == 2
     embedding = keras.layers.ReversibleEmbedding(9, 4)
     words = keras.Input((3,), dtype="int32")
     tied = keras.Model(words, embedding(embedding(words), reverse=True))
-    assert len(wrappers.find(kprune.wrap(tied))) == 1
+    assert len(masked_weights.require(kprune.wrap(tied))) == 1
 
 
 def test_own_constraints_are_composed_and_restored():
@@ -202,7 +204,7 @@ def test_own_constraints_are_composed_and_restored():
     kprune.prune(model, 0.5)
     x, y = np.random.default_rng(0).standard_normal((32, 12)), np.arange(32) % 4
     model.fit(x, y, epochs=2, verbose=0)
-    kernel, mask = np.array(model.layers[0].kernel), wrappers.find(model)[0].alive()
+    kernel, mask = np.array(model.layers[0].kernel), masked_weights.require(model)[0].alive()
     np.testing.assert_array_equal(kernel != 0, mask)
     norms = np.linalg.norm(kernel[:, mask.any(axis=0)], axis=0)
     np.testing.assert_allclose(norms, 1, rtol=1e-3)
@@ -215,11 +217,11 @@ def test_a_nested_model_may_be_wrapped_alone():
     inner = model.get_layer("inner")
     kprune.wrap(inner)
     kprune.prune(model, 0.5)
-    assert len(wrappers.find(model)) == len(wrappers.find(inner)) == 2
+    assert len(masked_weights.require(model)) == len(masked_weights.require(inner)) == 2
     report = kprune.report(model)
     assert report.size - report.kept == round(0.5 * 77)
     kprune.strip(model)
-    assert not wrappers.present(inner) and not vars(inner).get("kprune_masks")
+    assert not masked_weights.find(inner) and not vars(inner).get("kprune_masks")
 
 
 def pruned_layers(inputs=12):
@@ -264,7 +266,7 @@ def test_pruned_layers(make, data):
     model = compiled(make())
     model(data[0])
     kprune.prune(model, 0.5)
-    assert len(wrappers.find(model)) == 2
+    assert len(masked_weights.require(model)) == 2
     model.fit(*data, epochs=1, verbose=0)
     report = kprune.report(model)
     assert abs(report.size - report.kept - 128) <= 2  # half a block
@@ -272,7 +274,7 @@ def test_pruned_layers(make, data):
     plain = kprune.strip(model)
     np.testing.assert_allclose(plain.predict(data[0], verbose=0), expected, rtol=1e-6)
     assert not any(isinstance(each, kprune.Pruned) for each in plain._flatten_layers())
-    assert not wrappers.present(plain) and plain.name == name and type(plain) is type(model)
+    assert not masked_weights.find(plain) and plain.name == name and type(plain) is type(model)
     assert plain.compiled and "accuracy" in plain.evaluate(*data, verbose=0, return_dict=True)
     assert kprune.report(plain).kept == report.kept
 
@@ -286,20 +288,19 @@ def test_a_pruned_layer_alone():
     assert type(inner) is keras.layers.Dense and inner.kernel.constraint is None
     rnn = kprune.wrap(keras.layers.LSTM(3, return_sequences=True))
     assert rnn(np.ones((2, 5, 4))).shape == (2, 5, 3)
-    assert len(wrappers.find(rnn)) == 2
+    assert len(masked_weights.require(rnn)) == 2
     assert kprune.wrap(keras.layers.Dropout(0.5))(np.ones((2, 3))).shape == (2, 3)
 
 
 def test_stripped_lends_a_plain_model(data):
-    from kprune import wrapping
 
     model = kprune.wrap(mlp())
     kprune.prune(model, 0.5)
-    masks = [weight.mask for weight in wrappers.find(model)]
+    masks = [weight.mask for weight in masked_weights.require(model)]
     with pytest.raises(RuntimeError), wrapping.stripped(model) as plain:
-        assert plain is model and not wrappers.present(plain)
+        assert plain is model and not masked_weights.find(plain)
         raise RuntimeError
-    assert [weight.mask for weight in wrappers.find(model)] == masks
+    assert [weight.mask for weight in masked_weights.require(model)] == masks
     model.fit(*data, verbose=0)
     assert kprune.report(model).sparsity == 0.5
 

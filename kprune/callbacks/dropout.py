@@ -7,8 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kprune import observing, weights, wrappers
-from kprune.callbacks import scheduled
+from kprune._keras import compiled, graphs, hooks, state, walk
+from kprune._masking import locations, masked_weights
+from kprune._masking.weight import Weight
+
+_INITIAL_RATE = "initial_rate"
 
 
 class DropoutRatioAdjustment(keras.callbacks.Callback):
@@ -44,12 +47,12 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
     def __init__(self, feeds: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.feeds = dict(feeds or {})
-        self._fed: list[tuple[keras.layers.Dropout, list[weights.Weight]]] = []
+        self._fed: list[tuple[keras.layers.Dropout, list[Weight]]] = []
         self._seen: int | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Finds what feeds each dropout layer, and adjusts to the masks that are there."""
-        wrappers.find(self.model)
+        masked_weights.require(self.model)
         self._fed = feeding(self.model, self.feeds)
         self._seen = None
         self._adjust()
@@ -64,23 +67,23 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
             logs.update({f"dropout/{layer.name}": layer.rate for layer, _ in self._fed})
 
     def _adjust(self) -> None:
-        if self._seen == wrappers.cuts(self.model):
+        if self._seen == masked_weights.count_updates(self.model):
             return
-        self._seen = wrappers.cuts(self.model)
+        self._seen = masked_weights.count_updates(self.model)
         changed = False
         for layer, sources in self._fed:
             before = sum(weight.kept_at_wrap for weight in sources)
             now = sum(weight.kept() for weight in sources)
-            rate = wrappers.initial_rate(layer) * math.sqrt(now / max(1, before))
+            rate = _initial_rate(layer) * math.sqrt(now / max(1, before))
             changed |= not math.isclose(rate, layer.rate, rel_tol=1e-9)
             layer.rate = rate
         if changed:  # a Python number, read when the step is traced
-            scheduled.retrace(self.model)
+            compiled.forget(*(layer for layer, _ in self._fed))
 
 
 def feeding(
     model: keras.Model, feeds: Mapping[str, str] | None = None
-) -> list[tuple[keras.layers.Dropout, list[weights.Weight]]]:
+) -> list[tuple[keras.layers.Dropout, list[Weight]]]:
     """Returns each active dropout layer of a wrapped model with the weights that feed it.
 
     Layers that nothing masked feeds are left out. Where the model's inputs are not known (a
@@ -93,28 +96,30 @@ def feeding(
     Raises:
         ValueError: `feeds` names no dropout layer, or none of the weights.
     """
-    layers = model._flatten_layers()
+    layers = walk.layers(model)
     dropouts = [each for each in layers if isinstance(each, keras.layers.Dropout) and each.rate]
-    members, feeds = wrappers.find(model), feeds or {}
+    weights, feeds = masked_weights.require(model), feeds or {}
     names = [layer.name for layer in dropouts]
     for name in feeds:
         if name not in names:
             raise ValueError(
                 f"feeds names {name!r}; expected dropout layers among {names}. "
-                f"Write feeds={{{(names or ['dropout'])[0]!r}: {members[0].path!r}}}."
+                f"Write feeds={{{(names or ['dropout'])[0]!r}: {weights[0].path!r}}}."
             )
-    traced = _traced(model, dropouts, members)
+    traced = _traced(model, dropouts, weights)
     found = []
     for layer in dropouts:
         sources = (
-            traced.get(id(layer), []) if traced is not None else _before(layers, layer, members)
+            traced.get(id(layer), []) if traced is not None else _before(layers, layer, weights)
         )
         if layer.name in feeds:
-            sources = [each for each in members if weights.matches(feeds[layer.name], each.site)]
+            sources = [
+                each for each in weights if locations.matches(feeds[layer.name], each.location)
+            ]
             if not sources:
                 raise ValueError(
                     f"feeds[{layer.name!r}]={feeds[layer.name]!r} matches no masked weight; "
-                    f"expected a regex of paths such as {members[0].path!r}."
+                    f"expected a regex of paths such as {weights[0].path!r}."
                 )
         if sources:
             found.append((layer, sources))
@@ -122,19 +127,19 @@ def feeding(
 
 
 def _traced(
-    model: keras.Model, dropouts: list[Any], members: list[weights.Weight]
-) -> dict[int, list[weights.Weight]] | None:
+    model: keras.Model, dropouts: list[Any], weights: list[Weight]
+) -> dict[int, list[Weight]] | None:
     """Follows each dropout's input back to masked layers, in a graph traced for the purpose."""
     specs = _input_specs(model)
     if specs is None or not dropouts:
         return None if dropouts else {}
-    owners: dict[int, tuple[Any, list[weights.Weight]]] = {}
-    for weight in members:
+    owners: dict[int, tuple[Any, list[Weight]]] = {}
+    for weight in weights:
         # A recurrent cell runs inside a loop's own graph: its layer stands for it.
-        rnn = [each for each in weight.site.owners if isinstance(each, keras.layers.RNN)]
-        owner = rnn[0] if rnn else weight.site.layer
+        rnn = [each for each in weight.location.owners if isinstance(each, keras.layers.RNN)]
+        owner = rnn[0] if rnn else weight.location.layer
         owners.setdefault(id(owner), (owner, []))[1].append(weight)
-    made: dict[int, list[weights.Weight]] = {}
+    made: dict[int, list[Weight]] = {}
     taken: dict[int, list[Any]] = {}
     alive = []  # tensors are told apart by id, so none may be freed meanwhile
 
@@ -148,9 +153,9 @@ def _traced(
         taken.setdefault(id(dropout), []).append(args[0])
 
     masked = [owner for owner, _ in owners.values()]
-    with observing.watching(masked, note_outputs), observing.watching(dropouts, note_inputs):
+    with hooks.observe_calls(masked, note_outputs), hooks.observe_calls(dropouts, note_inputs):
         tf.function(lambda inputs: model(inputs, training=True)).get_concrete_function(specs)
-    found: dict[int, list[weights.Weight]] = {}
+    found: dict[int, list[Weight]] = {}
     for layer, tensors in taken.items():
         queue, seen, sources = list(tensors), set(), {}
         while queue:
@@ -166,19 +171,27 @@ def _traced(
     return found
 
 
+def _initial_rate(dropout: keras.layers.Dropout) -> float:
+    """Returns the rate that a dropout layer had when it was first adjusted."""
+    rate = state.get(dropout, _INITIAL_RATE)
+    if rate is None:
+        rate = dropout.rate
+        state.put(dropout, _INITIAL_RATE, rate)
+    return float(rate)
+
+
 def _input_specs(model: keras.Model) -> Any:
-    """What the model is called with; `None` where it is not known."""
-    inputs = getattr(model, "_inputs_struct", None)
-    if inputs is None and isinstance(model, keras.Sequential):
-        inputs = model.inputs[0]
-    if inputs is not None:
-        return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, x.name), inputs)
-    shapes = list((model._build_shapes_dict or {}).values())
-    return tf.TensorSpec(shapes[0], model.input_dtype) if len(shapes) == 1 else None
+    """Returns what the model is called with; `None` where it is not known."""
+    arguments = graphs.call_arguments(model)
+    if arguments is None or len(arguments) != 1:
+        return None
+    return keras.tree.map_structure(
+        lambda x: tf.TensorSpec(x.shape, x.dtype, getattr(x, "name", None)), arguments[0]
+    )
 
 
-def _before(layers: list[Any], layer: Any, members: list[weights.Weight]) -> list[weights.Weight]:
+def _before(layers: list[Any], layer: Any, weights: list[Weight]) -> list[Weight]:
     """The weights of the masked layer that was defined last before this one."""
     place = {id(each): position for position, each in enumerate(layers)}
-    earlier = [w for w in members if place[id(w.site.layer)] < place[id(layer)]]
-    return [w for w in earlier if w.site.layer is earlier[-1].site.layer]
+    earlier = [w for w in weights if place[id(w.location.layer)] < place[id(layer)]]
+    return [w for w in earlier if w.location.layer is earlier[-1].location.layer]

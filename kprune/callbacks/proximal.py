@@ -4,11 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from kprune import proximal, schedules, weights, wrappers
-from kprune.callbacks import scheduled
+from kprune import schedules
+from kprune._keras import fits
+from kprune._masking import masked_weights
+from kprune._masking.weight import Weight
+from kprune.callbacks import _scheduled
+from kprune.training import proximal
 
 
-class ReweightedProximal(scheduled.Scheduled[schedules.Interval]):
+class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
     """Reweighted l1 by proximal steps, until the zeros are there; then they are kept.
 
     Use it for pre-trained transformers, and with adaptive optimizers: an l1 term in the loss would
@@ -24,8 +28,8 @@ class ReweightedProximal(scheduled.Scheduled[schedules.Interval]):
 
     Args:
         strength: of the regulariser; a weight of size w loses `eta * strength / w` a step, and
-            goes where that outweighs its gradient for long. `kprune.proximal.strength` tells one
-            for a wanted sparsity.
+            goes where that outweighs its gradient for long. `kprune.training.proximal_strength`
+            returns one for a wanted sparsity.
         epsilon: below this size weights are shrunk alike.
         reweighting: steps from one estimate of alpha to the next; a float is a fraction of the fit.
         begin_step: when shrinking begins; a float is a fraction of the fit.
@@ -59,37 +63,39 @@ class ReweightedProximal(scheduled.Scheduled[schedules.Interval]):
         super().__init__(schedules.Interval(begin_step, end_step, reweighting), per_class)
         self.strength = strength
         self.epsilon = epsilon
-        self._running = False
-        self._grid: int | None = None
+        self._is_running = False
+        self._last: int | None = None
+        self._loan = fits.Loan()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the model; forgets what an earlier fit left."""
         super().on_train_begin(logs)
-        proximal.remove(self.model)
+        self._loan.close()
+        proximal.discard(self.model)
         proximal.prepare(self.model)  # before a callback that restores a stopped training
-        self._running, self._grid = False, None
+        self._is_running, self._last = False, None
 
     def begin(self, schedule: schedules.Interval, epoch: int) -> None:
         """Where a fit is resumed after the end, nothing is left to do."""
         if self._iterations() >= schedule.end_step:
-            self._grid = int(schedule.end_step)
+            self._last = int(schedule.end_step)
 
     def act(self, schedule: schedules.Interval, step: int) -> bool:
         """Begins to shrink, reweights, or ends and keeps the zeros."""
         grid = schedule.grid(step)
-        if grid is None or grid == self._grid:
+        if grid is None or grid == self._last:
             return False
-        self._grid = grid
+        self._last = grid
         if step >= schedule.end_step:
             self._stop()
             return True
-        restored = not self._running and proximal.is_weighted(self.model)
+        restored = not self._is_running and proximal.is_weighted(self.model)
         if not restored:
             proximal.reweight(self.model, self.epsilon)
-        if not self._running:
-            proximal.install(self.model, self.model.optimizer, self.strength)
-            self._running = True
-            scheduled.retrace(self.model)
+        if not self._is_running:
+            optimizer = self.model.optimizer
+            self._loan.enter(self.model, proximal.shrinking(self.model, optimizer, self.strength))
+            self._is_running = True
         return True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -99,18 +105,17 @@ class ReweightedProximal(scheduled.Scheduled[schedules.Interval]):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Keeps the zeros, where the fit ended before `end_step`."""
-        if self._running:
+        if self._is_running:
             self._stop()
-        proximal.remove(self.model)
-        wrappers.project(self.model)
+        proximal.discard(self.model)
+        masked_weights.project(self.model)
 
     def _stop(self) -> None:
-        proximal.remove(self.model)
+        self._loan.close()
+        self._is_running = False
+        proximal.discard(self.model)
         proximal.freeze(self.model)
-        if self._running:
-            self._running = False
-            scheduled.retrace(self.model)
 
-    def _kept(self, weight: weights.Weight) -> int:
+    def _kept(self, weight: Weight) -> int:
         """Zeros count before they are kept, too."""
         return int(np.count_nonzero(weight.values()))

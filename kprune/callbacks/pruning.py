@@ -1,14 +1,16 @@
 """The schedule during `fit`."""
 
-import contextlib
 import warnings
 from typing import Any
 
-from kprune import accumulation, allocations, criteria, pruning, refits, schedules, wrappers
-from kprune.callbacks import scheduled
+from kprune import allocations, criteria, pruning, refits, schedules
+from kprune._keras import fits
+from kprune._masking import masked_weights
+from kprune.callbacks import _scheduled
+from kprune.training import accumulation
 
 
-class Pruning(scheduled.Scheduled[schedules.Schedule]):
+class Pruning(_scheduled.Scheduled[schedules.Schedule]):
     """Prunes along a schedule while `fit` trains.
 
     Use it with a wrapped model. Masks are made anew at the steps of the schedule's grid; between
@@ -46,15 +48,15 @@ class Pruning(scheduled.Scheduled[schedules.Schedule]):
         self.criterion = criteria.get(criterion)
         self.allocation = allocations.get(allocation)
         self.refit = refits.get(refit)
-        self._open = contextlib.ExitStack()
+        self._loan = fits.Loan()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the model; lets the criterion gather its scores, if it does."""
         super().on_train_begin(logs)
-        wrappers.forget(self.model, wrappers.MADE_AT)
+        self._loan.close()
+        masked_weights.set_last_step(self.model, None)
         if self.criterion.accumulation is not None:
-            self._open.enter_context(accumulation.accumulating(self.model, self.criterion))
-            scheduled.retrace(self.model)
+            self._loan.enter(self.model, accumulation.accumulating(self.model, self.criterion))
 
     def begin(self, schedule: schedules.Schedule, epoch: int) -> None:
         """Warns where the schedule began long ago."""
@@ -67,10 +69,8 @@ class Pruning(scheduled.Scheduled[schedules.Schedule]):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the weights on their masks once more: averages of weights know none."""
-        self._open.close()
-        if self.criterion.accumulation is not None:
-            scheduled.retrace(self.model)
-        wrappers.project(self.model)
+        self._loan.close()
+        masked_weights.project(self.model)
         if self._resolved is not None:
             pruning.warn_if_early(self._resolved, self._iterations())
 

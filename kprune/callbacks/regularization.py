@@ -1,12 +1,11 @@
 """A regularizer for the time of a fit."""
 
-import contextlib
 from typing import Any
 
 import keras
 
-from kprune import regularizers
-from kprune.callbacks import scheduled
+from kprune._keras import fits
+from kprune.training import regularization
 
 
 class Regularization(keras.callbacks.Callback):
@@ -34,15 +33,13 @@ class Regularization(keras.callbacks.Callback):
     def __init__(self, regularizer: Any) -> None:
         super().__init__()
         self.regularizer = regularizer
-        self._open = contextlib.ExitStack()
+        self._loan = fits.Loan()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Sets it."""
-        self._open.close()
-        self._open.enter_context(regularizers.regularized(self.model, self.regularizer))
-        scheduled.retrace(self.model)
+        """Sets the regularizer."""
+        self._loan.close()
+        self._loan.enter(self.model, regularization.regularized(self.model, self.regularizer))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Gives back what was there."""
-        self._open.close()
-        scheduled.retrace(self.model)
+        """Restores what was there."""
+        self._loan.close()

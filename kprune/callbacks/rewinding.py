@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from kprune import rewinding, schedules
-from kprune.callbacks import scheduled
+from kprune import schedules
+from kprune.callbacks import _scheduled
+from kprune.training import rewinding
 
 
-class Rewinding(scheduled.Scheduled[schedules.Interval]):
+class Rewinding(_scheduled.Scheduled[schedules.Interval]):
     """Notes the weights of an early step, to go back to them once the masks are known.
 
     Use it for lottery tickets: the first weights after some hundred steps retrain as well as the

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kprune import pruning, schedules, thresholds, wrappers
-from kprune.callbacks import scheduled
+from kprune import pruning, schedules, thresholds
+from kprune._masking import masked_weights
+from kprune.callbacks import _scheduled
 
 
-class ThresholdPruning(scheduled.Scheduled[schedules.Interval]):
+class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
     """Prunes what is below a threshold, again and again while the survivors are retrained.
 
     Use it where the weights are to say how sparse each layer becomes: no sparsity is given, it
@@ -71,4 +72,4 @@ class ThresholdPruning(scheduled.Scheduled[schedules.Interval]):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Puts the weights on their masks once more: averages of weights know none."""
-        wrappers.project(self.model)
+        masked_weights.project(self.model)

@@ -1,8 +1,18 @@
-"""Criteria: how a weight is scored. One formula a file."""
+"""Scores weights, one formula a file."""
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from kprune import registration
+from kprune._masking.weight import Weight
+from kprune._second_order.hessian import MEMBERS as ESTIMATORS
+from kprune._second_order.hessian import (
+    Backward,
+    EmpiricalFisher,
+    Exact,
+    GaussNewton,
+    Hutchinson,
+)
+from kprune._second_order.layer_inputs.readers import READERS
+from kprune._support import registration
 from kprune.criteria.accumulations import Accumulation
 from kprune.criteria.criterion import Calibrated, Criterion, Stage
 from kprune.criteria.magnitude import Magnitude
@@ -15,11 +25,20 @@ from kprune.criteria.sparse_gpt import SparseGPT
 from kprune.criteria.wanda import Wanda
 
 __all__ = [
+    "MEMBERS",
     "OBD",
     "OBS",
+    "READERS",
+    "ESTIMATORS",
     "Accumulation",
+    "Backward",
     "Calibrated",
     "Criterion",
+    "CriterionName",
+    "EmpiricalFisher",
+    "Exact",
+    "GaussNewton",
+    "Hutchinson",
     "Magnitude",
     "Movement",
     "Random",
@@ -27,7 +46,12 @@ __all__ = [
     "SparseGPT",
     "Stage",
     "Wanda",
+    "Weight",
     "get",
+]
+
+CriterionName: TypeAlias = Literal[
+    "magnitude", "random", "saliency", "movement", "obd", "obs", "wanda", "sparse_gpt"
 ]
 
 MEMBERS = {

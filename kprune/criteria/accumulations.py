@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 
-from kprune import scores, slots, weights
+from kprune._masking import slot_variables
+from kprune._masking.weight import Weight
+from kprune._support.typing import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,19 +26,17 @@ class Accumulation:
     contribution: Callable[[Any, Any], Any]
     memory: float
 
-    def gathered(
-        self, model: keras.Model, members: Sequence[weights.Weight]
-    ) -> Mapping[weights.Weight, scores.Array]:
+    def gathered(self, model: keras.Model, weights: Sequence[Weight]) -> Mapping[Weight, Array]:
         """Returns what was gathered so far.
 
         Raises:
             ValueError: no update was seen.
         """
-        found = slots.read(model, self.slot, members)
+        found = slot_variables.values(model, self.slot, weights)
         if found is None or not any(each.any() for each in found.values()):
             raise ValueError(
                 f'criterion="{self.slot}" gathers its scores from the updates of a training, and '
                 f"there was none yet in {model.name}. Give the schedule a later begin_step, or "
-                f'train first within kprune.accumulating(model, "{self.slot}").'
+                f'train first within kprune.training.accumulating(model, "{self.slot}").'
             )
         return found

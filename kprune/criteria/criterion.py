@@ -7,7 +7,11 @@ from typing import Any
 
 import keras
 
-from kprune import calibration, registration, scores, weights
+from kprune import calibration
+from kprune._masking.weight import Weight
+from kprune._selection import scores
+from kprune._support import registration
+from kprune._support.typing import Array
 from kprune.criteria import accumulations
 
 
@@ -22,7 +26,7 @@ class Stage:
     """
 
     sparsity: float
-    before: Mapping[weights.Weight, scores.Array] = dataclasses.field(default_factory=dict)
+    before: Mapping[Weight, Array] = dataclasses.field(default_factory=dict)
 
 
 class Criterion(registration.Member, abc.ABC):
@@ -36,31 +40,29 @@ class Criterion(registration.Member, abc.ABC):
     """
 
     @abc.abstractmethod
-    def score(self, weight: weights.Weight, evidence: Any) -> scores.Array | scores.Lazy:
+    def score(self, weight: Weight, statistics: Any) -> Array | scores.LazyScores:
         """Returns the scores of a weight, in its shape; a higher one is kept."""
 
-    def observe(self, model: keras.Model, members: Sequence[weights.Weight], stage: Stage) -> Any:
-        """Looks at the data before a cut; returns the evidence for the scores."""
+    def observe(self, model: keras.Model, weights: Sequence[Weight], stage: Stage) -> Any:
+        """Looks at the data before a cut; returns the statistics for the scores."""
         return None
 
     @property
     def accumulation(self) -> accumulations.Accumulation | None:
-        """What every update of a training adds to the evidence; `None` where nothing does."""
+        """What every update of a training adds to the statistics; `None` where nothing does."""
         return None
 
     def stages(self, present: float, sparsity: float) -> Iterable[float]:
         """Splits the way from the present sparsity into those to prune to, one after another."""
         return (sparsity,)
 
-    def groups(
-        self, model: keras.Model, members: Sequence[weights.Weight]
-    ) -> Sequence[Sequence[weights.Weight]]:
+    def groups(self, model: keras.Model, weights: Sequence[Weight]) -> Sequence[Sequence[Weight]]:
         """Says which weights are observed and cut together, and which after them."""
-        return (members,)
+        return (weights,)
 
     def compensate(
-        self, members: Sequence[weights.Weight], keep: Sequence[scores.Array], evidence: Any
-    ) -> Mapping[weights.Weight, Any] | None:
+        self, weights: Sequence[Weight], keep: Sequence[Array], statistics: Any
+    ) -> Mapping[Weight, Any] | None:
         """Returns new values for the weights whose survivors move, given the masks to come."""
         return None
 

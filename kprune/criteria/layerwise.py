@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import keras
 
-from kprune import curvature, quadratics, weights
+from kprune._masking.weight import Weight
+from kprune._second_order import loss_models
+from kprune._second_order.layer_inputs import observation
 from kprune.criteria import criterion
 
 
@@ -22,25 +24,23 @@ class Layerwise(criterion.Calibrated):
     """
 
     sequential: bool = dataclasses.field(default=False, kw_only=True)
-    damping: quadratics.Damping = dataclasses.field(default="auto", kw_only=True)
+    damping: loss_models.Damping = dataclasses.field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        quadratics.check_damping(self.damping)
+        loss_models.check_damping(self.damping)
 
-    def groups(
-        self, model: keras.Model, members: Sequence[weights.Weight]
-    ) -> Sequence[Sequence[weights.Weight]]:
+    def groups(self, model: keras.Model, weights: Sequence[Weight]) -> Sequence[Sequence[Weight]]:
         """Groups the weights by layer, where layers come one after another."""
         if not self.sequential:
-            return (members,)
-        return curvature.in_order(members, self.calibration(model, labelled=False))
+            return (weights,)
+        return observation.in_order(weights, self.calibration(model, labelled=False))
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
-    ) -> quadratics.Quadratic:
+        self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
+    ) -> loss_models.LossModel:
         """Accumulates the Gram matrices."""
         hold_out = self.damping == "auto"
         data = self.calibration(model, labelled=False)
-        splits = curvature.observe(members, data, hold_out, stage.before)
-        return quadratics.Layerwise(splits, stage.sparsity, self.damping)
+        splits = observation.observe(weights, data, hold_out, stage.before)
+        return loss_models.Layerwise(splits, stage.sparsity, self.damping)

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from kprune import registration, scores, weights
+from kprune._masking.weight import Weight
+from kprune._selection import scores
+from kprune._support import registration
 from kprune.criteria import criterion
 
 
@@ -24,6 +26,6 @@ class Magnitude(criterion.Criterion):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
-    def score(self, weight: weights.Weight, evidence: Any) -> scores.Lazy:
+    def score(self, weight: Weight, statistics: Any) -> scores.LazyScores:
         """Returns the magnitudes, computed as they are read."""
-        return scores.Lazy(np.abs, weight.values)
+        return scores.LazyScores(np.abs, weight.values)

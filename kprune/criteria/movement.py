@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 
-from kprune import registration, scores, weights
+from kprune._masking.weight import Weight
+from kprune._support import registration
+from kprune._support.typing import Array
 from kprune.criteria import accumulations, criterion
 
 
@@ -17,9 +19,9 @@ class Movement(criterion.Criterion):
 
     Use it for fine-tuning a pre-trained model: its large weights tell what the old task needed,
     the way they move tells what the new one needs. The scores gather during `fit`, with the
-    `Pruning` callback, or within `kprune.accumulating`, at the cost of a product and a sum for each
-    weight and update. The schedule begins after the first updates; some hundred say more. It wants
-    a long training: it drops large weights that a short one cannot make up for, and there
+    `Pruning` callback, or within `kprune.training.accumulating`, at the cost of a product and a
+    sum for each weight and update. The schedule begins after the first updates; some hundred say
+    more. It wants a long training: it drops large weights that a short one cannot make up for, and there
     `criterion="saliency"` is the safer choice (docs/results.md). A later fit goes on from what an
     earlier one gathered, until `kprune.strip`.
 
@@ -52,12 +54,12 @@ class Movement(criterion.Criterion):
         return accumulations.Accumulation("movement", lambda w, g: -w * g, self.memory)
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
-    ) -> Mapping[weights.Weight, scores.Array]:
+        self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
+    ) -> Mapping[Weight, Array]:
         """Reads what was gathered."""
-        return self.accumulation.gathered(model, members)
+        return self.accumulation.gathered(model, weights)
 
-    def score(self, weight: weights.Weight, evidence: Any) -> scores.Array:
+    def score(self, weight: Weight, statistics: Any) -> Array:
         """Returns the sum; it may be negative."""
-        found: scores.Array = evidence[weight]
+        found: Array = statistics[weight]
         return found

@@ -7,7 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kprune import curvature, registration, scores, weights
+from kprune._masking.weight import Weight
+from kprune._second_order import hessian
+from kprune._support import registration
+from kprune._support.typing import Array
 from kprune.criteria import criterion
 
 
@@ -26,7 +29,7 @@ class OBD(criterion.Calibrated):
         data: batches (x, y) or (x, y, sample_weight), or one tuple of whole arrays. It is left out
             of the config.
         estimator: how `h` is found: "gauss_newton", "empirical_fisher", "hutchinson", "exact",
-            "backward", or one of these classes from `kprune.curvature` with its own arguments.
+            "backward", or a member of this module such as `Hutchinson(probes=8)`.
         batch_size: samples in a batch where `data` is a tuple of arrays.
         recomputations: in how many parts a cut is made, each with a new diagonal.
 
@@ -45,18 +48,16 @@ class OBD(criterion.Calibrated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "estimator", curvature.get(self.estimator))
+        object.__setattr__(self, "estimator", hessian.get(self.estimator))
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
-    ) -> dict[weights.Weight, scores.Array]:
+        self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
+    ) -> dict[Weight, Array]:
         """Finds the diagonal of the Hessian."""
         data = self.calibration(model, labelled=True)
-        loss = curvature.Objective(model, [each.variable for each in members], "OBD")
-        return dict(zip(members, self.estimator.diagonal(loss, data), strict=True))
+        loss = hessian.Objective(model, [each.variable for each in weights], "OBD")
+        return dict(zip(weights, self.estimator.diagonal(loss, data), strict=True))
 
-    def score(
-        self, weight: weights.Weight, evidence: dict[weights.Weight, scores.Array]
-    ) -> scores.Array:
+    def score(self, weight: Weight, statistics: dict[Weight, Array]) -> Array:
         """Returns half the curvature times the squared weight."""
-        return evidence[weight] * np.square(weight.values(), dtype=np.float64) / 2
+        return statistics[weight] * np.square(weight.values(), dtype=np.float64) / 2

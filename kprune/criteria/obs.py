@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 import keras
 
-from kprune import curvature, quadratics, registration, scores, weights
+from kprune._masking.weight import Weight
+from kprune._second_order import loss_models
+from kprune._second_order.hessian import Factors, Kind, Objective
+from kprune._support import registration
+from kprune._support.typing import Array
 from kprune.criteria import criterion, layerwise
 
 
@@ -57,7 +61,7 @@ class OBS(layerwise.Layerwise):
     """
 
     hessian: Literal["layerwise", "full", "block"] = "layerwise"
-    fisher: curvature.Kind = dataclasses.field(default="gauss_newton", kw_only=True)
+    fisher: Kind = dataclasses.field(default="gauss_newton", kw_only=True)
     block_size: int = dataclasses.field(default=64, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -79,28 +83,28 @@ class OBS(layerwise.Layerwise):
             )
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
-    ) -> quadratics.Quadratic:
+        self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
+    ) -> loss_models.LossModel:
         """Builds the quadratic model of the loss."""
         if self.hessian == "layerwise":
-            return super().observe(model, members, stage)
+            return super().observe(model, weights, stage)
         data = self.calibration(model, labelled=True)
-        loss = curvature.Objective(model, [each.variable for each in members], "OBS")
+        loss = Objective(model, [each.variable for each in weights], "OBS")
         sparsity = stage.sparsity
-        factors = curvature.Factors(loss, self.fisher, exact=4, draws=1)
+        factors = Factors(loss, self.fisher, exact=4, draws=1)
         if self.hessian == "full":
-            return quadratics.full(members, factors, data, sparsity, self.damping)
-        return quadratics.block(members, factors, data, sparsity, self.damping, self.block_size)
+            return loss_models.full(weights, factors, data, sparsity, self.damping)
+        return loss_models.block(weights, factors, data, sparsity, self.damping, self.block_size)
 
-    def score(self, weight: weights.Weight, evidence: quadratics.Quadratic) -> scores.Array:
+    def score(self, weight: Weight, statistics: loss_models.LossModel) -> Array:
         """Returns what the weight costs."""
-        return evidence.costs(weight)
+        return statistics.costs(weight)
 
     def compensate(
         self,
-        members: Sequence[weights.Weight],
-        keep: Sequence[scores.Array],
-        evidence: quadratics.Quadratic,
-    ) -> Mapping[weights.Weight, Any]:
+        weights: Sequence[Weight],
+        keep: Sequence[Array],
+        statistics: loss_models.LossModel,
+    ) -> Mapping[Weight, Any]:
         """Moves the survivors to where the quadratic model is lowest."""
-        return evidence.minimum(members, keep)
+        return statistics.minimum(weights, keep)

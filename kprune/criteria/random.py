@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kprune import registration, scores, weights
+from kprune._masking.weight import Weight
+from kprune._support import registration
+from kprune._support.typing import Array
 from kprune.criteria import criterion
 
 
@@ -28,12 +30,12 @@ class Random(criterion.Criterion):
     seed: int = 0
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
+        self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
     ) -> dict[int, int]:
         """Numbers the weights."""
-        return {id(weight.variable): place for place, weight in enumerate(members)}
+        return {id(weight.variable): place for place, weight in enumerate(weights)}
 
-    def score(self, weight: weights.Weight, evidence: dict[int, int]) -> scores.Array:
+    def score(self, weight: Weight, statistics: dict[int, int]) -> Array:
         """Draws a number for each weight."""
-        generator = np.random.default_rng([self.seed, evidence[id(weight.variable)]])
+        generator = np.random.default_rng([self.seed, statistics[id(weight.variable)]])
         return generator.random(tuple(weight.variable.shape), np.float32)

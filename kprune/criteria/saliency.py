@@ -7,7 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from kprune import curvature, registration, scores, slots, weights
+from kprune._masking import slot_variables
+from kprune._masking.weight import Weight
+from kprune._second_order import hessian
+from kprune._support import registration
+from kprune._support.typing import Array
 from kprune.criteria import accumulations, criterion
 
 
@@ -19,7 +23,8 @@ class Saliency(criterion.Calibrated):
     Use it before or during training, where gradients are not zero yet. `L` is the model's own
     compiled loss, averaged over the data, with dropout off and batch normalisation in inference
     mode. One backward pass over the data. Without data, in the `Pruning` callback or within
-    `kprune.accumulating`, it is `s = sum_t |w_t * dL/dw_t|` over the updates since the last cut.
+    `kprune.training.accumulating`, it is `s = sum_t |w_t * dL/dw_t|` over the updates since the
+    last mask update.
 
     Args:
         data: a `tf.data.Dataset` or any iterable of batches (x, y) or (x, y, sample_weight), or
@@ -47,21 +52,24 @@ class Saliency(criterion.Calibrated):
         return accumulations.Accumulation("saliency", lambda w, g: abs(w * g), memory=0.0)
 
     def observe(
-        self, model: keras.Model, members: Sequence[weights.Weight], stage: criterion.Stage
-    ) -> Mapping[weights.Weight, scores.Array]:
+        self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
+    ) -> Mapping[Weight, Array]:
         """Multiplies with the average gradient over the data, or reads what was gathered."""
-        if self.accumulation is not None and slots.read(model, "saliency", members) is not None:
-            return self.accumulation.gathered(model, members)
+        if (
+            self.accumulation is not None
+            and slot_variables.values(model, "saliency", weights) is not None
+        ):
+            return self.accumulation.gathered(model, weights)
         data = self.calibration(model, labelled=True)
-        loss = curvature.Objective(model, [each.variable for each in members], "Saliency")
+        loss = hessian.Objective(model, [each.variable for each in weights], "Saliency")
         gradient = loss.traced("gradient", loss.gradient)
         gradients = loss.average(data, gradient, "gradients")
         return {
             each: np.abs(each.values().astype(np.float32) * found.astype(np.float32))
-            for each, found in zip(members, gradients, strict=True)
+            for each, found in zip(weights, gradients, strict=True)
         }
 
-    def score(self, weight: weights.Weight, evidence: Any) -> scores.Array:
+    def score(self, weight: Weight, statistics: Any) -> Array:
         """Returns the product of weight and gradient, without its sign."""
-        found: scores.Array = evidence[weight]
+        found: Array = statistics[weight]
         return found

@@ -4,7 +4,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kprune import quadratics, registration, scores, weights
+from kprune._masking.weight import Weight
+from kprune._second_order import loss_models
+from kprune._support import registration
+from kprune._support.typing import Array
 from kprune.criteria import layerwise
 
 
@@ -40,15 +43,15 @@ class SparseGPT(layerwise.Layerwise):
         One-Shot, 2023.
     """
 
-    def score(self, weight: weights.Weight, evidence: quadratics.Layerwise) -> scores.Array:
+    def score(self, weight: Weight, statistics: loss_models.Layerwise) -> Array:
         """Sweeps the weight to the sparsity that is asked of all."""
-        return evidence.sweep_scores(weight)
+        return statistics.sweep_scores(weight)
 
     def compensate(
         self,
-        members: Sequence[weights.Weight],
-        keep: Sequence[scores.Array],
-        evidence: quadratics.Layerwise,
-    ) -> Mapping[weights.Weight, Any]:
+        weights: Sequence[Weight],
+        keep: Sequence[Array],
+        statistics: loss_models.Layerwise,
+    ) -> Mapping[Weight, Any]:
         """Sweeps the weights along the masks to come."""
-        return evidence.swept(members, keep)
+        return statistics.swept(weights, keep)

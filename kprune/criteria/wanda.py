@@ -4,7 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from kprune import patterns, quadratics, registration, scores, weights
+from kprune._masking.weight import Weight
+from kprune._second_order import loss_models
+from kprune._support import registration
+from kprune._support.typing import Array
 from kprune.criteria import layerwise
 
 
@@ -40,10 +43,10 @@ class Wanda(layerwise.Layerwise):
 
     per_output: bool = True
 
-    def score(self, weight: weights.Weight, evidence: quadratics.Layerwise) -> scores.Array:
+    def score(self, weight: Weight, statistics: loss_models.Layerwise) -> Array:
         """Returns the products, or their ranks within each output."""
-        found = np.abs(weight.values()) * np.sqrt(evidence.diagonal(weight) / 2)
-        if not self.per_output or isinstance(weight.pattern, patterns.Channel):
+        found = np.abs(weight.values()) * np.sqrt(statistics.diagonal(weight) / 2)
+        if not self.per_output or weight.pattern.covers_inputs:
             return found
         matrix = weight.view.matrix(np.where(weight.alive(), found, -1))
         ranks = np.empty(matrix.shape)

@@ -1,5 +1,6 @@
 """Exports of pruned models, each verified against the model before it appears."""
 
+from kprune.export._tflite.encodings import TensorEncoding
 from kprune.export.check_report import CheckReport, WeightCheck
 from kprune.export.checking import check
 from kprune.export.compressed import load_compressed, save_compressed
@@ -8,7 +9,6 @@ from kprune.export.saved_model import SavedModelReport, to_saved_model
 from kprune.export.tflite import to_tflite
 from kprune.export.tflite_report import TFLiteReport
 from kprune.export.verification import ExportError
-from kprune.tflite.encodings import TensorEncoding
 
 __all__ = [
     "CheckReport",

@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from kprune.export import trial, verification
-from kprune.tflite import constants, flatbuffer, placement, sparsification, targets
-from kprune.tflite.sparsification import Sparsified
+from kprune.export._tflite import constants, flatbuffer, placement, sparsification, targets
+from kprune.export._tflite.sparsification import Sparsified
 
 
 def sparsify(

@@ -1,11 +1,9 @@
 """A `.keras` file taken apart and put together again: config, assets and tensors."""
 
-import contextlib
 import copy
 import dataclasses
 import io
 import json
-import math
 import tempfile
 import warnings
 import zipfile
@@ -16,17 +14,16 @@ from typing import Any
 import h5py
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
-from kprune import coding
+from kprune._keras import private
+from kprune._support.typing import Array
+from kprune.export import _coding
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"  # of Keras
 OPTIMIZER = "optimizer/"  # its state stays out
 DTYPE = "dtype"  # the attribute by which Keras tells bfloat16 from the bits it stores
 COMPILE = "compile_config"
-PENDING = "uninitialized_variables"  # where Keras keeps variables that are not made yet
 
-Array = np.ndarray[Any, Any]
 Objects = Mapping[str, Any] | None
 
 
@@ -93,21 +90,12 @@ def put_together(contents: Contents, custom_objects: Objects, safe_mode: bool) -
 def declared_bytes(config: dict[str, Any], custom_objects: Objects, safe_mode: bool) -> int:
     """What the variables of a model would take; they are told to Keras, and not made."""
     plain = copy.deepcopy({**config, COMPILE: None})
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.suppress(Exception),  # making the model itself says better what is wrong
-            keras.StatelessScope(initialize_variables=False),
-        ):
-            warnings.simplefilter("ignore")
-            keras.saving.deserialize_keras_object(plain, custom_objects, safe_mode)
-        pending = global_state.get_global_attribute(PENDING) or []
-        return sum(
-            math.prod(each.shape) * np.dtype(keras.backend.standardize_dtype(each.dtype)).itemsize
-            for each in pending
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # An error ends the count: making the model itself says better what is wrong.
+        return private.declared_bytes(
+            lambda: keras.saving.deserialize_keras_object(plain, custom_objects, safe_mode)
         )
-    finally:
-        global_state.set_global_attribute(PENDING, [])
 
 
 def _tensors(weights: bytes) -> list[Tensor]:
@@ -129,7 +117,7 @@ def _h5(tensors: list[Tensor]) -> bytes:
             try:
                 stored = store.create_dataset(each.name, data=each.array)
             except (ValueError, TypeError) as error:
-                raise coding.damaged(f"a tensor has the name {each.name!r} ({error})") from error
+                raise _coding.damaged(f"a tensor has the name {each.name!r} ({error})") from error
             if each.meaning:
                 stored.attrs[DTYPE] = each.meaning
     return content.getvalue()

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from kprune import tables
-from kprune.tflite import encodings
+from kprune._support import tables
+from kprune.export._tflite import encodings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from kprune import registration, wrapping
+from kprune._masking import wrapping
+from kprune._support import registration
+from kprune._support.typing import Array
 from kprune.export import examples, preparation, saved_model
-from kprune.export.check_report import CheckReport, WeightCheck
-from kprune.tflite import (
+from kprune.export._tflite import (
     constants,
     encoder,
     flatbuffer,
@@ -20,8 +21,8 @@ from kprune.tflite import (
     sparsification,
     targets,
 )
-from kprune.tflite.constants import Constant
-from kprune.tflite.sparse_array import Array
+from kprune.export._tflite.constants import Constant
+from kprune.export.check_report import CheckReport, WeightCheck
 
 WEIGHTS = 1024  # constants with fewer values are not listed
 

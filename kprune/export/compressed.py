@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kprune import coding, files, wrapping
-from kprune.export import archive, compressed_report, container, saved_model
+from kprune._masking import wrapping
+from kprune._support import files
+from kprune.export import _coding, archive, compressed_report, container, saved_model
 
 LIMIT = 1 << 31  # bytes
 
@@ -20,9 +21,9 @@ def save_compressed(model: Any, path: str | os.PathLike[str]) -> compressed_repo
     """Writes a model as one file in which zeros and shared values cost next to nothing.
 
     Use it to store or to send a pruned model, all the more one whose weights are shared
-    (`kprune.sharing.share`): `load_compressed` gives back the same model, every weight to the last
-    bit. It holds the architecture, the weights, how the model was compiled and what its layers
-    keep beside weights, such as vocabularies, as a `.keras` file does; not the optimizer's state.
+    (`kprune.training.share_weights`): `load_compressed` gives back the same model, every weight to
+    the last bit. It holds the architecture, the weights, how the model was compiled and what its
+    layers keep beside weights, such as vocabularies, as a `.keras` file does; not the optimizer's state.
     A wrapped model is written without masks and stays wrapped. It is a format for storage: in
     memory the model is as large as ever, and TFLite files are written by `to_tflite`.
 
@@ -50,7 +51,7 @@ def save_compressed(model: Any, path: str | os.PathLike[str]) -> compressed_repo
     with files.replacing(path) as temporary:
         with wrapping.stripped(model) as plain:
             contents = archive.take_apart(plain)
-        encoded = [coding.encode(each.array) for each in contents.tensors]
+        encoded = [_coding.encode(each.array) for each in contents.tensors]
         directory = {
             "config": contents.config,
             "assets": [[name, len(asset)] for name, asset in contents.assets.items()],
@@ -146,13 +147,15 @@ def _contents(
             for name, kind, meaning, shape in directory["tensors"]
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise coding.damaged(f"the directory has not the parts of a model ({error})") from error
+        raise _coding.damaged(f"the directory has not the parts of a model ({error})") from error
     if len(assets) + len(tensors) != len(sections):
-        raise coding.damaged(f"{len(assets) + len(tensors)} names are for {len(sections)} sections")
-    if not all(coding.codable(kind) for kind, _, _ in tensors.values()):
-        raise coding.damaged("a tensor holds something other than numbers")
+        raise _coding.damaged(
+            f"{len(assets) + len(tensors)} names are for {len(sections)} sections"
+        )
+    if not all(_coding.codable(kind) for kind, _, _ in tensors.values()):
+        raise _coding.damaged("a tensor holds something other than numbers")
     if any(not name.startswith("assets/") or ".." in name for name in assets):
-        raise coding.damaged("an asset lies outside the model")
+        raise _coding.damaged("an asset lies outside the model")
     declared = sum(kind.itemsize * math.prod(shape) for kind, _, shape in tensors.values())
     _check_limit("the tensors", declared + sum(assets.values()), limit_bytes)
     first = iter(sections)
@@ -160,7 +163,7 @@ def _contents(
         config,
         {name: _inflated(next(first), size) for name, size in assets.items()},
         [
-            archive.Tensor(name, meaning, coding.decode(next(first), kind, shape))
+            archive.Tensor(name, meaning, _coding.decode(next(first), kind, shape))
             for name, (kind, meaning, shape) in tensors.items()
         ],
     )
@@ -185,7 +188,7 @@ def _inflated(section: memoryview, size: int) -> bytes:
     try:
         content = unpacking.decompress(section, size + 1)
     except zlib.error as error:
-        raise coding.damaged(f"an asset cannot be read ({error})") from error
+        raise _coding.damaged(f"an asset cannot be read ({error})") from error
     if len(content) != size or not unpacking.eof:
-        raise coding.damaged("an asset is not as long as announced")
+        raise _coding.damaged("an asset is not as long as announced")
     return content

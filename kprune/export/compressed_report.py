@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from kprune import tables
+from kprune._support import tables
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kprune import coding
+from kprune.export import _coding
 
 MAGIC = b"kprune"
 VERSION = 1
@@ -63,28 +63,28 @@ def unpack(content: bytes, limit_bytes: int) -> tuple[dict[str, Any], list[memor
             larger than the limit.
     """
     if content[: len(MAGIC)] != MAGIC:
-        raise coding.damaged(f"the file begins with {content[: len(MAGIC)]!r}, not with {MAGIC!r}")
-    source = coding.Reader(content)
+        raise _coding.damaged(f"the file begins with {content[: len(MAGIC)]!r}, not with {MAGIC!r}")
+    source = _coding.Reader(content)
     _, version, length, packed, plain = source.unpack(HEAD)
     if length != len(content):
-        raise coding.damaged(f"the file has {len(content)} bytes of {length}")
+        raise _coding.damaged(f"the file has {len(content)} bytes of {length}")
     checked = length - struct.calcsize(CHECK)
     if struct.unpack(CHECK, content[checked:])[0] != zlib.crc32(memoryview(content)[:checked]):
-        raise coding.damaged("the checksum does not match: the file was altered")
+        raise _coding.damaged("the checksum does not match: the file was altered")
     if version != VERSION:
         raise ValueError(
             f"the file has version {version}; expected {VERSION}. Update kprune: "
             "pip install --upgrade kprune."
         )
     if plain > min(limit_bytes, EXPANSION * packed):
-        raise coding.damaged(f"a directory of {plain} bytes is announced in {packed}")
+        raise _coding.damaged(f"a directory of {plain} bytes is announced in {packed}")
     directory = _directory(source.take(packed), plain)
     lengths = directory.get("lengths")
     if not isinstance(lengths, list) or not all(type(each) is int for each in lengths):
-        raise coding.damaged("the directory has no lengths of sections")
+        raise _coding.damaged("the directory has no lengths of sections")
     sections = [source.take(each) for each in lengths]
     if source.left != struct.calcsize(CHECK):
-        raise coding.damaged(f"{source.left - struct.calcsize(CHECK)} bytes are left over")
+        raise _coding.damaged(f"{source.left - struct.calcsize(CHECK)} bytes are left over")
     return directory, sections
 
 
@@ -110,7 +110,7 @@ def _directory(packed: memoryview, plain: int) -> dict[str, Any]:
         text = unpacking.decompress(packed, plain + 1)  # one more, to see that it ends
         directory = json.loads(text)
     except (zlib.error, ValueError, RecursionError) as error:
-        raise coding.damaged(f"the directory cannot be read ({error})") from error
+        raise _coding.damaged(f"the directory cannot be read ({error})") from error
     if len(text) != plain or not unpacking.eof or not isinstance(directory, dict):
-        raise coding.damaged("the directory is not what is announced")
+        raise _coding.damaged("the directory is not what is announced")
     return directory

@@ -7,11 +7,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
+from kprune._support.typing import Array
 from kprune.export import examples, saved_model, signatures, verification
-
-Array = np.ndarray[Any, Any]
 
 CALIBRATED = ("int8", "int16x8")  # measure the range of activations on data
 

@@ -7,9 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kprune._support.typing import Array
 from kprune.export import signatures
-
-Array = np.ndarray[Any, Any]
 
 LIMIT = 256  # examples of representative data are used: calibration gains little from more
 SINGLES = 4  # runs of one batch on which a file is compared

@@ -2,14 +2,14 @@
 
 import contextlib
 import dataclasses
-import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from kprune._keras import graphs, walk
 from kprune.export import signatures
 
 
@@ -44,7 +44,7 @@ def signature(
             "been called. Call it once on data: model(x)."
         )
     else:
-        arguments = _found(model)
+        arguments = _arguments(model)
     paths, leaves = [], []
     for path, leaf in _leaves(arguments):
         paths.append(path)
@@ -67,40 +67,20 @@ def signature(
 
 def _length(model: Any) -> int:
     """A length of sequences that the model has positions for."""
-    positions = [getattr(each, "sequence_length", None) for each in model._flatten_layers()]
+    positions = [getattr(each, "sequence_length", None) for each in walk.layers(model)]
     return min([signatures.LENGTH, *(each for each in positions if isinstance(each, int))])
 
 
-def _found(model: Any) -> list[Any]:
-    if isinstance(model, keras.Sequential):
-        return list(model.inputs)
-    if isinstance(model, keras.models.Model) and getattr(model, "inputs", None) is not None:
-        return [model.input]
-    shapes = (model.get_build_config() or {}).get("input_shape")
-    # Keras remembers the shape of the first argument alone.
-    required = [
-        parameter
-        for parameter in inspect.signature(model.call).parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    if shapes is None or len(required) > 1:
+def _arguments(model: Any) -> list[Any]:
+    found = graphs.call_arguments(model)
+    if found is None:
         raise ValueError(
             f"the inputs of {model.name} ({type(model).__name__}) cannot be found; expected a "
             "model built by calling it, on one argument. Write "
             'input_signature=[keras.InputSpec(shape=(None, 28, 28), dtype="float32")], one entry '
             "for each argument of its call."
         )
-    return [_specs(shapes, model.input_dtype)]
-
-
-def _specs(shapes: Any, dtype: str) -> Any:
-    """Replaces each shape in a nest by a spec of that shape."""
-    if isinstance(shapes, Mapping):
-        return {key: _specs(shape, dtype) for key, shape in shapes.items()}
-    if all(length is None or isinstance(length, int) for length in shapes):
-        return keras.InputSpec(shape=tuple(shapes), dtype=dtype)
-    return type(shapes)(_specs(shape, dtype) for shape in shapes)
+    return found
 
 
 def _leaves(arguments: list[Any]) -> Iterator[tuple[Sequence[Any], Any]]:
@@ -155,9 +135,7 @@ def _with_limits(model: Any, found: signatures.Signature, retype: bool) -> signa
 def _watching_embeddings(model: Any) -> Iterator[list[tuple[Any, int]]]:
     """Collects what each embedding of a model is called on, with its number of rows."""
     seen: list[tuple[Any, int]] = []
-    watched = [
-        layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)
-    ]
+    watched = [layer for layer in walk.layers(model) if isinstance(layer, keras.layers.Embedding)]
 
     def watch(layer: Any) -> None:
         call = layer.call

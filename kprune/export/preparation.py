@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kprune._keras import walk
 from kprune.export import (
     conversion,
     examples,
@@ -42,7 +43,7 @@ def check_weights(model: keras.Model) -> None:
     """Raises an `ExportError` for a model that Keras has quantized, on which TFLite gives up."""
     quantized = [
         each.name
-        for each in model._flatten_layers()
+        for each in walk.layers(model)
         if getattr(each, "quantization_mode", None) is not None
     ]
     if quantized:
@@ -95,7 +96,7 @@ def conversion_of(
 
 def loops(model: keras.Model) -> list[str]:
     """Names the layers that become a loop, whose state needs a fixed batch in TFLite."""
-    layers = model._flatten_layers()
+    layers = walk.layers(model)
     return [each.name for each in layers if isinstance(each, keras.layers.RNN) and not each.unroll]
 
 
@@ -104,7 +105,7 @@ def in_float32(model: keras.Model) -> Iterator[None]:
     """Lets a mixed-precision model compute in float32: TFLite has no kernels for half floats."""
     held = [
         (layer, layer.dtype_policy)
-        for layer in model._flatten_layers()
+        for layer in walk.layers(model)
         if layer.compute_dtype in ("float16", "bfloat16") and layer.variable_dtype == "float32"
     ]
     try:
@@ -112,7 +113,7 @@ def in_float32(model: keras.Model) -> Iterator[None]:
             layer.dtype_policy = "float32"
         half = [
             layer.name
-            for layer in model._flatten_layers(include_self=False)
+            for layer in walk.layers(model)[1:]
             if layer.variable_dtype in ("float16", "bfloat16") and layer.weights
         ]
         if half:

@@ -11,7 +11,8 @@ import absl.logging
 import keras
 import tensorflow as tf
 
-from kprune import files, tables, wrapping
+from kprune._masking import wrapping
+from kprune._support import files, tables
 from kprune.export import examples, inspection, signatures, verification
 
 MARKER = "saved_model.pb"  # every SavedModel directory holds it

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from kprune._support.typing import Array
 
 LENGTH = 32  # of a drawn sequence, unless the model has fewer positions
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kprune import files, wrapping
+from kprune._masking import wrapping
+from kprune._support import files
 from kprune.export import (
     acceptance,
     conversion,
@@ -18,8 +19,8 @@ from kprune.export import (
     trial,
     verification,
 )
+from kprune.export._tflite import encodings, targets
 from kprune.export.tflite_report import Cost, Latency, TFLiteReport
-from kprune.tflite import encodings, targets
 
 
 def to_tflite(

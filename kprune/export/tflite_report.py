@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from kprune import tables
+from kprune._support import tables
 from kprune.export import trial
-from kprune.tflite import encodings
+from kprune.export._tflite import encodings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from kprune._support.typing import Array
 from kprune.export import conversion, interpreter, verification
-from kprune.tflite import encodings
+from kprune.export._tflite import encodings
 
 # Fractions of the largest output. Quantized activations may be far off without the file being
 # wrong, so there are sharper checks than the one against the Keras model. Of a sparse file against
@@ -31,7 +32,7 @@ SPARSE_TOLERANCES = {None: 1e-4, "float16": 1e-4, "dynamic": 0.05, "int8": 0.05,
 XNNPACK_TOLERANCE = 0.1
 RUNTIMES = {"tensorflow": "tensorflow", "litert": "ai_edge_litert"}  # and their packages
 
-Runs = Sequence[Mapping[str, verification.Array]]
+Runs = Sequence[Mapping[str, Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +147,7 @@ def run(path: Path, runs: Runs, runtime: str = "tensorflow", xnnpack: bool = Tru
 
 
 def race(
-    paths: Sequence[Path], inputs: Mapping[str, verification.Array], seconds: float, threads: int
+    paths: Sequence[Path], inputs: Mapping[str, Array], seconds: float, threads: int
 ) -> list[list[float]]:
     """Times calls of several files in turn, and returns the seconds of each call of each file.
 

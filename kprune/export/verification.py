@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from kprune._support.typing import Array
 from kprune.export import signatures
 
-Array = np.ndarray[Any, Any]
 Values = dict[str, Array]
 
 EXAMPLES = 256  # of representative data are used: calibration gains little from more

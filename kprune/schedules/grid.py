@@ -5,7 +5,7 @@ import math
 import numbers
 from typing import Self
 
-from kprune import registration
+from kprune._support import registration
 
 Step = int | float  # an int is a step, a float a fraction of the fit
 

@@ -5,7 +5,7 @@ import dataclasses
 import numbers
 from collections.abc import Callable
 
-from kprune import registration
+from kprune._support import registration
 from kprune.schedules import grid
 
 

@@ -1,0 +1,48 @@
+"""Makes models trace their compiled functions again, after what they compute has changed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kprune._keras import state, walk
+
+_FUNCTIONS = "train", "test", "predict"
+_TRACES = "traces"
+
+
+def forget(*changed: keras.layers.Layer) -> None:
+    """Makes every model that shares a layer with the given ones trace its functions again.
+
+    Call it wherever what a model computes, or how its variables are constrained, has changed. A
+    model that was compiled or fitted before, and holds a changed layer anywhere in it, would
+    otherwise go on as it was traced. Keras's functions are made anew, rather than removed, so that
+    a `fit` that is running, and a `predict` in another thread, find one.
+
+    Args:
+        changed: layers or models.
+    """
+    for model in walk.models_sharing(changed):
+        state.forget(model, _TRACES)
+        for name in _FUNCTIONS:
+            if getattr(model, f"{name}_function", None) is not None:
+                getattr(model, f"make_{name}_function")(force=True)
+
+
+def traces(model: keras.Model) -> dict[Any, Callable[..., Any]]:
+    """Returns kprune's own compiled functions of a model, none after it was compiled anew."""
+    loss, functions = state.get(model, _TRACES, (None, {}))
+    if loss is not model._compile_loss:
+        functions = {}
+        state.put(model, _TRACES, (model._compile_loss, functions))
+    found: dict[Any, Callable[..., Any]] = functions
+    return found
+
+
+def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function of tensors as a graph."""
+    # Not converted, as Keras's own steps are not: errors keep their words.
+    made = tf.function(function, autograph=False, reduce_retracing=True)
+    made._omit_frequent_tracing_warning = True  # one trace for each model is not too many
+    return made

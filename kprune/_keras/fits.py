@@ -1,0 +1,105 @@
+"""Ends what a callback has borrowed when its `fit` ends, by an exception too.
+
+Keras calls no callback when a `fit` ends by an error or Ctrl-C. So each borrowing knows the frame
+of its `fit`, and the functions by which every model that shares a layer begins to train, evaluate
+or predict first end what belongs to a `fit` that runs no more.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import keras
+
+from kprune._keras import borrowing, state, walk
+
+_LOANS = "loans"
+
+
+@dataclasses.dataclass(eq=False)
+class Loan:
+    """Contexts that a callback has entered for one `fit`.
+
+    Example:
+        >>> loan = Loan()
+        >>> loan.enter(model, regularized(model, "l2"))  # in on_train_begin
+        >>> loan.close()  # in on_train_end
+    """
+
+    _stack: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
+    _frame: FrameType | None = None
+
+    def enter(self, model: keras.Model, context: contextlib.AbstractContextManager[Any]) -> None:
+        """Enters a context until `close`, or until the running `fit` is seen to have ended.
+
+        Args:
+            model: the model that is fitted.
+            context: what to enter.
+        """
+        self._frame = _running_fit()
+        self._stack.enter_context(context)
+        for holder in walk.models_sharing([model]):
+            state.put(holder, _LOANS, [*state.get(holder, _LOANS, ()), self])
+            self._stack.callback(_remove, holder, self)
+            for name in ("train", "test", "predict"):
+                self._stack.enter_context(_ending_first(holder, f"make_{name}_function"))
+
+    def close(self) -> None:
+        """Leaves what was entered, the last first."""
+        self._frame = None
+        self._stack.close()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the `fit` has ended without a word."""
+        return self._frame is not None and not _is_running(self._frame)
+
+
+def end_dead(model: keras.layers.Layer) -> None:
+    """Ends what belongs to a `fit` of a model, or of one in it, that runs no more."""
+    for layer in walk.layers(model):
+        for loan in list(state.get(layer, _LOANS, ())):
+            if loan.is_over:
+                loan.close()
+
+
+def _ending_first(model: keras.Model, name: str) -> contextlib.AbstractContextManager[None]:
+    def replace(make: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(make)
+        def make_function(*args: Any, **kwargs: Any) -> Any:
+            end_dead(model)
+            return make(*args, **kwargs)
+
+        return make_function
+
+    return borrowing.patched(model, name, replace)
+
+
+def _remove(model: keras.Model, loan: Loan) -> None:
+    left = [each for each in state.get(model, _LOANS, ()) if each is not loan]
+    if left:
+        state.put(model, _LOANS, left)
+    else:
+        state.forget(model, _LOANS)
+
+
+def _running_fit() -> FrameType | None:
+    """Returns the frame of Keras's `fit` around this call, or `None` where another loop is."""
+    for frame in _frames(sys._getframe()):
+        if frame.f_code.co_name == "fit" and isinstance(frame.f_locals.get("self"), keras.Model):
+            return frame
+    return None
+
+
+def _is_running(wanted: FrameType) -> bool:
+    return any(frame is wanted for top in sys._current_frames().values() for frame in _frames(top))
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

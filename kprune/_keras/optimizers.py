@@ -1,0 +1,23 @@
+"""Reads what optimizers keep to themselves."""
+
+from typing import Any
+
+
+def innermost(optimizer: Any) -> Any:
+    """Returns the optimizer that makes the updates: behind loss scaling, the one it wraps."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def trainable_variables(optimizer: Any) -> list[Any]:
+    """Returns the variables that an optimizer was built for."""
+    return list(optimizer._trainable_variables)
+
+
+def update_count(optimizer: Any) -> Any:
+    """Returns the tensor that counts updates, those that only accumulate gradients included."""
+    return optimizer._iterations.value
+
+
+def learning_rate(optimizer: Any) -> Any:
+    """Returns the learning rate as it was given: a schedule to be called, or a variable."""
+    return optimizer._learning_rate

@@ -1,0 +1,1 @@
+"""Keeps masks beside the weights of a model: finds the weights, stores the masks, reports."""

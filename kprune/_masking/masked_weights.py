@@ -1,0 +1,132 @@
+"""Finds the masked weights of a model, and writes their masks and values."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from kprune._keras import state, walk
+from kprune._masking import locations, masks, pruned_layer
+from kprune._masking.weight import Weight
+from kprune._support.typing import Array
+
+_UPDATES = "mask_updates"
+_LAST_STEP = "last_mask_step"
+
+
+def find(model: keras.layers.Layer) -> list[Weight]:
+    """Returns the masked weights of a model, each once, in the order of its layers.
+
+    Use it to look at masks and values yourself, or to write a criterion of your own. Any variable
+    leads to its mask, so submodels and shared layers are found in one walk.
+
+    Args:
+        model: a model or layer, wrapped or not.
+
+    Returns:
+        The weights; none where the model is not wrapped.
+
+    Example:
+        >>> model = kprune.wrap(model)
+        >>> [weight.path for weight in kprune.masked_weights(model)]
+        ['mlp/hidden/kernel', 'mlp/logits/kernel']
+    """
+    for layer in walk.layers(model):
+        pruned_layer.complete(layer)
+    constraints = (masks.on_mask(each.variable) for each in locations.locate(model))
+    return [each.weight for each in constraints if each is not None]
+
+
+def require(model: keras.layers.Layer) -> list[Weight]:
+    """Returns the masked weights of a model that is expected to have some.
+
+    Raises:
+        ValueError: the model has none.
+    """
+    found = find(model)
+    if not found:
+        raise ValueError(
+            f"{model.name} has no masks; expected a wrapped model. "
+            "Write kprune.wrap(model) before this line."
+        )
+    return found
+
+
+def project(model: keras.layers.Layer) -> None:
+    """Puts every masked weight back on its mask.
+
+    The optimizer does this after each of its updates. Call it after values came from elsewhere:
+    `set_weights`, an average of weights, an update that no Keras optimizer made.
+
+    `w <- where(mask, w, 0)`
+
+    Args:
+        model: a model or layer, wrapped or not.
+
+    Example:
+        >>> kprune.project(model)
+    """
+    for weight in find(model):
+        weight.write()
+
+
+@contextlib.contextmanager
+def temporary_values(values: Mapping[Weight, Array]) -> Iterator[None]:
+    """Lets weights have other values during a block.
+
+    Example:
+        >>> before = model.evaluate(x, y, verbose=0)
+        >>> weight = kprune.masked_weights(model)[0]
+        >>> with temporary_values({weight: np.zeros(weight.variable.shape)}):
+        ...     loss = model.evaluate(x, y, verbose=0)
+    """
+    held = {weight: tf.identity(weight.variable.value) for weight in values}
+    try:
+        for weight, array in values.items():
+            weight.variable.assign(tf.cast(array, weight.variable.dtype))
+        yield
+    finally:
+        for weight, tensor in held.items():
+            weight.variable.assign(tensor)
+
+
+@contextlib.contextmanager
+def restored_on_error(weights: Sequence[Weight]) -> Iterator[Mapping[Weight, Array]]:
+    """Restores masks and values where a block that writes several times fails.
+
+    Yields:
+        The values as they were.
+    """
+    masks_before = {weight: weight.alive().copy() for weight in weights}
+    values_before = {weight: weight.values().copy() for weight in weights}
+    try:
+        yield values_before
+    except BaseException:
+        for weight, values in values_before.items():
+            weight.write(masks_before[weight], values)
+        raise
+
+
+def count_updates(model: keras.layers.Layer) -> int:
+    """Returns how often the masks of a model were updated in this process."""
+    return int(state.get(model, _UPDATES, 0))
+
+
+def note_update(model: keras.layers.Layer) -> None:
+    """Counts an update of the masks of a model."""
+    state.put(model, _UPDATES, count_updates(model) + 1)
+
+
+def last_step(model: keras.layers.Layer) -> int | None:
+    """Returns the schedule's step of the last mask update; `None` before the first."""
+    step: int | None = state.get(model, _LAST_STEP)
+    return step
+
+
+def set_last_step(model: keras.layers.Layer, step: int | None) -> None:
+    """Notes the schedule's step at which the masks were updated; `None` forgets it."""
+    if step is None:
+        state.forget(model, _LAST_STEP)
+    else:
+        state.put(model, _LAST_STEP, step)

@@ -1,0 +1,111 @@
+"""Stores masks with a model, and makes every optimizer keep to them.
+
+Keras applies a variable's constraint after every update, inside the compiled step. So a mask needs
+no operation in the forward pass, no training step of its own and no callback.
+"""
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kprune import patterns
+from kprune._keras import backend, state, walk
+from kprune._masking.locations import Location
+from kprune._masking.weight import Weight
+
+_NAME = "masks"
+
+
+class OnMask(keras.constraints.Constraint):
+    """Holds a weight at zero wherever its mask is false: `w <- where(mask, c(w), 0)`.
+
+    `wrap` sets it; the user's own constraint `c` sees the masked weight and is masked again.
+
+    Args:
+        weight: the weight with its mask and the user's constraint.
+
+    Attributes:
+        own: the constraint `c`. A training method may borrow it to act before the mask does.
+    """
+
+    def __init__(self, weight: Weight) -> None:
+        self.weight = weight
+        self.own = weight.constraint
+
+    def __call__(self, w: Any) -> Any:
+        """Returns the weight on its mask."""
+        mask, own = self.weight.mask.value, self.own
+        zero = tf.zeros([], w.dtype)
+        # `where`, not a product: it keeps no NaN or infinity of a weight that is pruned.
+        return tf.where(mask, w if own is None else own(tf.where(mask, w, zero)), zero)
+
+
+class Masks(keras.layers.Layer):
+    """Holds the masks of a model or layer, and saves them with it."""
+
+    def __init__(self) -> None:
+        super().__init__(name=_NAME, trainable=False, dtype="float32")
+        self.built = True
+
+    def add(self, location: Location, label: str, pattern: patterns.Pattern) -> Weight:
+        """Gives a variable a mask and the constraint that keeps to it.
+
+        Exact zeros of a kernel that has other values are taken for pruned ones and stay; a
+        kernel of zeros alone has not been trained yet and is free.
+        """
+        variable = location.variable
+        alive = tf.not_equal(variable.value, 0)
+        if not tf.reduce_any(alive):
+            alive = tf.ones_like(alive)
+        mask = self.add_weight(
+            name=variable.name,
+            shape=variable.shape,
+            dtype="bool",
+            initializer="ones",
+            trainable=False,
+        )
+        mask.assign(alive)
+        kept = int(np.count_nonzero(backend.read(mask)))
+        weight = Weight(location, mask, label, pattern, variable.constraint, kept)
+        variable.constraint = OnMask(weight)
+        return weight
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads the masks; a file of an unwrapped model has none and leaves them as they are."""
+        if not len(store.keys()):
+            warnings.warn(
+                "These weights were saved from a model without masks: the masks stay as they are. "
+                "To take the file's zeros as masks, load it first, then call kprune.wrap(model).",
+                stacklevel=2,
+            )
+            return
+        super().load_own_variables(store)
+
+
+def attach(owner: keras.layers.Layer, masks: Masks) -> None:
+    """Stores masks in the record of a model or layer."""
+    state.put(owner, _NAME, masks)
+
+
+def detach(owner: keras.layers.Layer) -> None:
+    """Removes the masks from the record of a model or layer."""
+    state.forget(owner, _NAME)
+
+
+def attached(owner: keras.layers.Layer) -> Masks | None:
+    """Returns the masks in the record of a model or layer itself."""
+    found: Masks | None = state.get(owner, _NAME)
+    return found
+
+
+def holders(model: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns the model and each layer in it that holds masks."""
+    return [layer for layer in walk.layers(model) if attached(layer) is not None]
+
+
+def on_mask(variable: keras.Variable) -> OnMask | None:
+    """Returns the constraint that keeps a variable on its mask, or `None` where it has none."""
+    return variable.constraint if isinstance(variable.constraint, OnMask) else None

@@ -1,0 +1,124 @@
+"""Marks single layers that get masks once they are built."""
+
+import contextlib
+from typing import Any, TypeVar
+
+import keras
+
+from kprune import patterns
+from kprune._keras import backend, compiled, hooks, state
+from kprune._masking import locations, masks
+
+L = TypeVar("L", bound=keras.layers.Layer)
+
+_PATTERN, _WAITING = "pattern", "waiting"
+
+
+class _LayersWithMasks(type):
+    """Lets `isinstance(layer, Pruned)` answer for layers, which keep their own class."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, keras.layers.Layer) and pattern_of(instance) is not None
+
+
+class Pruned(metaclass=_LayersWithMasks):
+    """Gives a layer masks of its own, for those who build a model layer by layer.
+
+    Use it inside a model of your own, before the layer is built or after; it is the same as
+    `kprune.wrap(layer, pattern=...)`. The layer that comes back is the layer that went in: its
+    class, name, config and calls stay what they were, so it works in every container, in a graph
+    beside `keras.ops`, and in a file that plain Keras loads. A model that exists already is
+    wrapped whole by `kprune.wrap(model)`.
+
+    `w <- where(mask, w, 0)` after every update of the optimizer.
+
+    Args:
+        layer: any Keras layer. Layers without a kernel are left alone.
+        pattern: what of its kernels is pruned as one piece: a `kprune.patterns.Pattern` or its
+            name.
+
+    Returns:
+        The layer. `isinstance(layer, kprune.Pruned)` is true until `kprune.strip`.
+
+    Raises:
+        TypeError: what came is no Keras layer.
+
+    Example:
+        >>> keras.Sequential([kprune.Pruned(keras.layers.Dense(300)), keras.layers.Dense(10)])
+    """
+
+    def __new__(cls, layer: L, pattern: Any = "unstructured") -> L:  # type: ignore[misc]
+        """Marks the layer and returns it."""
+        if not isinstance(layer, keras.layers.Layer):
+            raise TypeError(
+                f"Got a {type(layer).__name__}; expected a layer of Keras 3. "
+                "Write kprune.Pruned(keras.layers.Dense(300))."
+            )
+        return mark(layer, patterns.get(pattern))
+
+
+def mark(layer: L, pattern: patterns.Pattern) -> L:
+    """Gives a layer masks now, if it is built, and otherwise when it has been built.
+
+    Raises:
+        ValueError: the layer is marked already, with another pattern.
+    """
+    held = pattern_of(layer)
+    if held is not None:
+        if held != pattern:
+            raise ValueError(
+                f"{layer.name} is wrapped already, with pattern {held}; got {pattern}. "
+                "Write kprune.strip(layer) first."
+            )
+        return layer
+    state.put(layer, _PATTERN, pattern)
+    if not complete(layer):
+        waiting = contextlib.ExitStack()
+        waiting.enter_context(hooks.after_build(layer, lambda: _add_masks(layer)))
+        state.put(layer, _WAITING, waiting)
+    return layer
+
+
+def unmark(layer: keras.layers.Layer) -> None:
+    """Ends what `mark` has begun on a layer; masks that are there stay."""
+    waiting = state.get(layer, _WAITING)
+    if waiting is not None:
+        waiting.close()
+    state.forget(layer, _PATTERN, _WAITING)
+
+
+def pattern_of(layer: keras.layers.Layer) -> patterns.Pattern | None:
+    """Returns the pattern that a layer was marked with, or `None` where it was not."""
+    found: patterns.Pattern | None = state.get(layer, _PATTERN)
+    return found
+
+
+def complete(layer: keras.layers.Layer) -> bool:
+    """Adds the masks that a marked layer still lacks; returns whether the layer is built.
+
+    A layer that is built inside the symbolic call of another has no values yet: it gets its masks
+    when the model is next looked at. Until something is pruned a mask changes nothing.
+    """
+    if pattern_of(layer) is None or not layer.built:
+        return False
+    if _add_masks(layer):
+        compiled.forget(layer)
+    return True
+
+
+def _add_masks(layer: keras.layers.Layer) -> bool:
+    """Adds masks to kernels of a marked layer that have none; returns whether there were any."""
+    pattern = pattern_of(layer)
+    if pattern is None:
+        return False
+    chosen = [
+        each
+        for each in locations.find_prunable(layer)[0]
+        if masks.on_mask(each.variable) is None and backend.is_initialized(each.variable)
+    ]
+    if chosen:
+        holder = masks.attached(layer) or masks.Masks()
+        for location in chosen:
+            holder.add(location, location.path.rsplit("/", 1)[0], pattern)
+        masks.attach(layer, holder)
+    return bool(chosen)

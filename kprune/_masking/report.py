@@ -1,0 +1,228 @@
+"""The report: what was pruned, what was not, and why."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from kprune._keras import backend
+from kprune._masking import locations, masked_weights
+from kprune._masking.weight import Weight
+from kprune._selection import scores
+from kprune._support import tables
+
+
+@dataclasses.dataclass(frozen=True)
+class PrunedWeight:
+    """One masked weight.
+
+    Args:
+        path: the variable's path in the model.
+        label: its class.
+        kind: embedding, attention, recurrent, convolution or feed_forward.
+        pattern: what of it is cut as one piece.
+        shape: its shape.
+        size: how many values it has.
+        kept: how many its mask keeps.
+        stray: how many values are not zero though their mask is.
+    """
+
+    path: str
+    label: str
+    kind: str
+    pattern: str
+    shape: tuple[int, ...]
+    size: int
+    kept: int
+    stray: int
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros."""
+        return 1 - self.kept / self.size
+
+
+@dataclasses.dataclass(frozen=True)
+class UnprunedWeight:
+    """One variable without a mask, and why it has none."""
+
+    path: str
+    shape: tuple[int, ...]
+    size: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What of a model is pruned.
+
+    `print` shows it as a table; `to_dict` gives it to JSON.
+
+    Args:
+        model: the model's name.
+        pruned: the masked weights.
+        unpruned: the other variables.
+    """
+
+    model: str
+    pruned: tuple[PrunedWeight, ...]
+    unpruned: tuple[UnprunedWeight, ...]
+
+    @property
+    def size(self) -> int:
+        """How many values the masked weights have."""
+        return sum(each.size for each in self.pruned)
+
+    @property
+    def kept(self) -> int:
+        """How many of them their masks keep."""
+        return sum(each.kept for each in self.pruned)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros among the masked weights; 0 where there are none."""
+        return 1 - self.kept / self.size if self.size else 0.0
+
+    @property
+    def classes(self) -> dict[str, float]:
+        """The sparsity of each class of masked weights."""
+        return {
+            label: 1 - sum(each.kept for each in group) / sum(each.size for each in group)
+            for label, group in self._by_class().items()
+        }
+
+    def compression(self, embeddings: bool = True) -> float:
+        """Returns how many times fewer parameters there are, those without a mask included.
+
+        Args:
+            embeddings: count word embeddings too; papers on language models often do not.
+        """
+        masked = [each for each in self.pruned if embeddings or each.kind != "embedding"]
+        others = sum(
+            each.size
+            for each in self.unpruned
+            if embeddings or not each.path.endswith("embeddings")
+        )
+        before = others + sum(each.size for each in masked)
+        return before / max(1, others + sum(each.kept for each in masked))
+
+    def render(self) -> str:
+        """Returns the report as a table, with colour in a terminal and plain elsewhere."""
+        rows = []
+        groups = self._by_class()
+        for label, group in groups.items():
+            grouped = len(groups) < len(self.pruned)
+            if grouped:
+                rows.append(_row(f"class {label}", group, f"{len(group)} weights"))
+            for each in group:
+                shape = "x".join(map(str, each.shape))
+                rows.append(_row("  " * grouped + each.path, [each], shape, each.pattern))
+        total = _row("all masked weights", list(self.pruned), f"{len(self.pruned)} weights")
+        lines = [
+            f"compression {self.compression():.2f}x over all parameters, "
+            f"{self.compression(embeddings=False):.2f}x without embeddings"
+        ]
+        reasons: dict[str, list[UnprunedWeight]] = {}
+        for other in self.unpruned:
+            reasons.setdefault(other.reason, []).append(other)
+        for reason, others in reasons.items():
+            shown = ", ".join(each.path for each in others[:3]) + ", ..." * (len(others) > 3)
+            lines.append(
+                f"not pruned, {reason}: {sum(each.size for each in others):,} values in {shown}"
+            )
+        if stray := sum(each.stray for each in self.pruned):
+            lines.append(f"{stray:,} pruned weights are not zero now: write kprune.project(model)")
+        columns = ["weight", "shape", "pattern", "values", "kept", "sparsity"]
+        return tables.render(
+            f"kprune report of {self.model}", columns, [*rows, total], "\n".join(lines)
+        )
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the report as plain dictionaries, lists, strings and numbers."""
+        return {
+            "model": self.model,
+            "size": self.size,
+            "kept": self.kept,
+            "sparsity": self.sparsity,
+            "compression": self.compression(),
+            "compression_without_embeddings": self.compression(embeddings=False),
+            "classes": self.classes,
+            "pruned": [
+                {**dataclasses.asdict(each), "shape": list(each.shape), "sparsity": each.sparsity}
+                for each in self.pruned
+            ],
+            "unpruned": [
+                {**dataclasses.asdict(each), "shape": list(each.shape)} for each in self.unpruned
+            ],
+        }
+
+    def _by_class(self) -> dict[str, list[PrunedWeight]]:
+        groups: dict[str, list[PrunedWeight]] = {}
+        for each in self.pruned:
+            groups.setdefault(each.label, []).append(each)
+        return groups
+
+
+def report(model: keras.Model) -> Report:
+    """Reports what of a model is pruned, what is not, and why.
+
+    Use it at any time; it changes nothing. A model without masks is reported by its exact zeros,
+    so that a stripped model shows what it was pruned to.
+
+    Args:
+        model: a built model, wrapped or not.
+
+    Example:
+        >>> print(kprune.report(model))
+    """
+    masked = {id(weight.variable): weight for weight in masked_weights.find(model)}
+    prunable, others = locations.find_prunable(model)
+    reasons = {id(location.variable): reason for location, reason in others}
+    pruned, unpruned = [], []
+    for location in locations.locate(model):
+        variable, size = location.variable, int(np.prod(location.variable.shape))
+        weight = masked.get(id(variable))
+        if weight is not None:
+            pruned.append(_of_mask(weight))
+        elif not masked and id(variable) not in reasons:
+            kept = int(np.count_nonzero(backend.read(variable)))
+            label = location.path.rsplit("/", 1)[0]
+            pruned.append(
+                PrunedWeight(
+                    location.path, label, location.kind, "", tuple(variable.shape), size, kept, 0
+                )
+            )
+        else:
+            reason = reasons.get(id(variable), "left out by kprune.wrap")
+            unpruned.append(UnprunedWeight(location.path, tuple(variable.shape), size, reason))
+    return Report(model.name, tuple(pruned), tuple(unpruned))
+
+
+def _of_mask(weight: Weight) -> PrunedWeight:
+    alive = weight.alive()
+    kept = int(np.count_nonzero(alive))
+    values, masked = weight.values().reshape(-1), alive.reshape(-1)
+    pieces = (slice(i, i + scores.PIECE) for i in range(0, values.size, scores.PIECE))
+    stray = sum(int(np.count_nonzero((values[at] != 0) > masked[at])) for at in pieces)
+    name = type(weight.pattern).__name__.lower()
+    arguments = ", ".join(str(value) for value in weight.pattern.get_config().values())
+    return PrunedWeight(
+        path=weight.path,
+        label=weight.label,
+        kind=weight.location.kind,
+        pattern=f"{name}({arguments})" if arguments else name,
+        shape=tuple(weight.variable.shape),
+        size=weight.size,
+        kept=kept,
+        stray=stray,
+    )
+
+
+def _row(name: str, group: list[PrunedWeight], shape: str, pattern: str = "") -> list[str]:
+    size, kept = sum(each.size for each in group), sum(each.kept for each in group)
+    sparsity = f"{1 - kept / size:.2%}" if size else "-"
+    return [name, shape, pattern, f"{size:,}", f"{kept:,}", sparsity]

@@ -1,0 +1,192 @@
+"""Puts masks on a model, in place, and takes them off again."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import keras
+
+from kprune import patterns
+from kprune._keras import backend, compiled, fits, state, walk
+from kprune._masking import locations, masked_weights, masks, pruned_layer
+
+L = TypeVar("L", bound=keras.layers.Layer)
+
+
+def wrap(
+    model: L,
+    include: locations.Filter | Sequence[locations.Filter] | None = None,
+    exclude: locations.Filter | Sequence[locations.Filter] | None = None,
+    classes: locations.Classes = "layer",
+    pattern: patterns.Pattern | patterns.PatternName = "unstructured",
+) -> L:
+    """Puts a mask beside every prunable weight of a model, in place.
+
+    Use it once, on any built Keras model: Functional, Sequential, subclassed, nested, KerasHub.
+    Its class, name, compiled state, weights and predictions stay as they are, and whatever trains
+    it from now on keeps pruned weights at zero, a model that holds it and was compiled before too.
+    Nothing is pruned yet: exact zeros that are there already stay zero. A second call adds what
+    the first left out, each with its own pattern. A layer that is no model, built or not, gets
+    masks for all of its kernels.
+
+    `w <- where(mask, w, 0)` after every update of the optimizer.
+
+    Args:
+        model: a built model, or a layer.
+        include: which kernels and embeddings; a regex searched in the variable's path, a layer, a
+            class of layers, or a list of these. A callable of the variable may name a weight that
+            is called neither, and a variable names itself, a bias too. Default: all.
+        exclude: which of them not, in the same terms.
+        classes: how weights group into classes for the allocation: "layer", "weight", "kind", a
+            mapping from class to regex, or a callable.
+        pattern: what is pruned as one piece: a `kprune.patterns.Pattern` or its name.
+
+    Returns:
+        The same object.
+
+    Raises:
+        TypeError: the model is not of Keras 3.
+        ValueError: the model is not built, a filter matches nothing, or a weight is already
+            wrapped with another pattern.
+
+    Example:
+        >>> model = kprune.wrap(model, exclude="dense_1", pattern="2:4")
+    """
+    _check_keras(model)
+    pattern = patterns.get(pattern)
+    if not isinstance(model, keras.Model):
+        return pruned_layer.mark(model, pattern)
+    _check_built(model)
+    chosen, _ = locations.find_prunable(model, include, exclude)
+    if not chosen:
+        raise ValueError(
+            f"{model.name} has no kernel to prune; expected floating variables of two axes or more "
+            'whose names end in "kernel" or "embeddings". Name others with '
+            'kprune.wrap(model, include=lambda variable: variable.name == "...").'
+        )
+    labels = locations.labels(chosen, classes)
+    new = []
+    for location, label in zip(chosen, labels, strict=True):
+        held = masks.on_mask(location.variable)
+        if held is None:
+            new.append((location, label))
+        elif held.weight.pattern != pattern:
+            raise ValueError(
+                f"{location.path} is wrapped already, with pattern {held.weight.pattern}; got "
+                f"{pattern}. Write kprune.strip(model) first."
+            )
+    if new:
+        holder = masks.attached(model) or masks.Masks()
+        try:
+            with backend.distribution_scope(model):
+                for location, label in new:
+                    holder.add(location, label, pattern)
+        except BaseException:
+            for location, _ in new:
+                _restore_constraint(location.variable)
+            raise
+        masks.attach(model, holder)
+        compiled.forget(model)
+    return model
+
+
+def strip(model: L) -> L:
+    """Takes the masks off again and leaves a plain, sparse Keras model.
+
+    Use it after the last training step, before saving or serving. The weights are put on their
+    masks a last time, the user's constraints come back, and nothing of kprune remains: not on
+    single layers that were wrapped, and not of a `fit` that ended by an error. The compiled state
+    and the optimizer's state stay.
+
+    Args:
+        model: a wrapped model or layer, or a model that holds wrapped layers.
+
+    Returns:
+        The same object.
+
+    Raises:
+        TypeError: the model is not of Keras 3.
+
+    Example:
+        >>> model = kprune.strip(model)
+    """
+    _check_keras(model)
+    fits.end_dead(model)
+    masked_weights.project(model)
+    for location in locations.locate(model):
+        _restore_constraint(location.variable)
+    for layer in walk.layers(model):
+        pruned_layer.unmark(layer)
+        state.drop(layer)
+    compiled.forget(model)
+    return model
+
+
+@contextlib.contextmanager
+def stripped(model: L) -> Iterator[L]:
+    """Takes the masks off for the duration of a block, and puts them back after it.
+
+    Use it to save or export a plain model in the middle of a training.
+
+    Args:
+        model: a wrapped model.
+
+    Yields:
+        The same model, plain.
+
+    Example:
+        >>> with kprune.stripped(model) as plain:
+        ...     plain.save("plain.keras")
+    """
+    masked_weights.project(model)
+    constraints = [
+        (each.variable, each.variable.constraint)
+        for each in locations.locate(model)
+        if masks.on_mask(each.variable) is not None
+    ]
+    layers = walk.layers(model)
+    for variable, _ in constraints:
+        _restore_constraint(variable)
+    records = [state.detach(layer) for layer in layers]
+    try:
+        yield model
+    finally:
+        for layer, record in zip(layers, records, strict=True):
+            state.attach(layer, record)
+        for variable, constraint in constraints:
+            variable.constraint = constraint
+
+
+def _restore_constraint(variable: keras.Variable) -> None:
+    held = masks.on_mask(variable)
+    if held is not None:
+        variable.constraint = held.weight.constraint
+
+
+def _check_keras(model: Any) -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise TypeError(
+            f"Keras runs on {keras.backend.backend()}; expected TensorFlow. Set the environment "
+            "variable KERAS_BACKEND=tensorflow before the first import of keras."
+        )
+    if isinstance(model, keras.layers.Layer):
+        return
+    legacy = any(
+        each.__module__.startswith(("tf_keras", "keras.src.legacy")) for each in type(model).__mro__
+    )
+    what = "a legacy tf_keras model" if legacy else f"a {type(model).__name__}"
+    suggestion = (
+        "Build it with `import keras` in place of `import tf_keras`, and do not set "
+        "TF_USE_LEGACY_KERAS."
+        if legacy
+        else "Write kprune.wrap(keras.Sequential([...]))."
+    )
+    raise TypeError(f"Got {what}; expected a model or layer of Keras 3. {suggestion}")
+
+
+def _check_built(model: keras.Model) -> None:
+    if not model.built or not model.weights:
+        raise ValueError(
+            f"{model.name} is not built, so it has no weights to prune yet. Call it once before "
+            "kprune.wrap: model.build(input_shape), or model(x) with a batch x."
+        )

@@ -1,0 +1,43 @@
+"""Computes second derivatives of a model's own loss through TensorFlow's tapes."""
+
+from typing import Any
+
+from kprune._second_order.hessian.backward import Backward
+from kprune._second_order.hessian.diagonals import (
+    Diagonal,
+    EmpiricalFisher,
+    Exact,
+    GaussNewton,
+    Hutchinson,
+)
+from kprune._second_order.hessian.factors import Factors, Kind
+from kprune._second_order.hessian.objective import Objective
+from kprune._second_order.hessian.products import hessian_vector
+from kprune._support import registration
+
+__all__ = [
+    "Backward",
+    "Diagonal",
+    "EmpiricalFisher",
+    "Exact",
+    "Factors",
+    "GaussNewton",
+    "Hutchinson",
+    "Kind",
+    "Objective",
+    "get",
+    "hessian_vector",
+]
+
+MEMBERS = {
+    "gauss_newton": GaussNewton,
+    "empirical_fisher": EmpiricalFisher,
+    "hutchinson": Hutchinson,
+    "exact": Exact,
+    "backward": Backward,
+}
+
+
+def get(identifier: Any) -> Diagonal:
+    """Returns the estimator that a name, a config or an estimator stands for."""
+    return registration.get(identifier, Diagonal, MEMBERS, "estimator")  # type: ignore[type-abstract]

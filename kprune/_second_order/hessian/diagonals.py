@@ -1,0 +1,193 @@
+"""Diagonals of the Hessian: exact, sampled, or of a matrix that stands for it."""
+
+import abc
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kprune import calibration
+from kprune._keras import compiled
+from kprune._second_order.hessian import factors, objective, products
+from kprune._support import progress, registration
+from kprune._support.typing import Array
+
+
+class Diagonal(registration.Member, abc.ABC):
+    """How the diagonal of a Hessian is found. Subclasses are frozen dataclasses."""
+
+    @abc.abstractmethod
+    def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
+        """Returns `d2L/dw2` of each weight, in its shape, as float64.
+
+        Args:
+            loss: the compiled loss as a function of weights.
+            data: labelled calibration data; the loss is its mean over all samples.
+        """
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class GaussNewton(Diagonal):
+    """The diagonal of the Gauss-Newton matrix: `h_k = mean_i sum_c (J_i^T l_ic)_k^2`.
+
+    Use it first: it is exact for what it is, never negative, and stays informative where the
+    network has learned its data. The cost is one backward pass for each sample and output, for
+    models of more than 16 outputs 16 passes a sample.
+
+    Args:
+        seed: of the signs with which the factors of more than 16 outputs are summed.
+
+    Example:
+        >>> kprune.prune(model, 0.5, kprune.criteria.OBD((x, y), estimator="gauss_newton"))
+
+    Reference:
+        LeCun, Denker and Solla, Optimal Brain Damage, 1990, on dropping the second derivative of
+        the activation; Schraudolph, Fast Curvature Matrix-Vector Products, 2002.
+    """
+
+    seed: int = 0
+
+    def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
+        """Sums the squared factors of the samples."""
+        return factors.Factors(loss, "gauss_newton", seed=self.seed).squares(data)
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class EmpiricalFisher(Diagonal):
+    """The diagonal of the empirical Fisher matrix: `h_k = mean_i (dL_i/dw_k)^2`.
+
+    Use it for models of very many outputs, such as language models: one backward pass a sample,
+    whatever the outputs. It fades as the network learns its data and the gradients vanish.
+
+    Example:
+        >>> kprune.prune(model, 0.5, kprune.criteria.OBD((x, y), estimator="empirical_fisher"))
+
+    Reference:
+        Theis et al., Faster gaze prediction with dense networks and Fisher pruning, 2018.
+    """
+
+    def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
+        """Sums the squared gradients of the samples."""
+        return factors.Factors(loss, "empirical_fisher").squares(data)
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Hutchinson(Diagonal):
+    """The diagonal of the Hessian itself, from random probes: `h = mean_v v * (H v)`.
+
+    Use it where the true Hessian is wanted and there are too many weights for `Exact`. Probes have
+    entries of +1 and -1, so a diagonal Hessian is exact with one of them; in general the error of
+    `h_k` has the standard deviation `sqrt(sum_{j != k} H_kj^2 / probes)`. Each batch is one
+    probe's Hessian-vector product, about two gradients; probes stop at the wanted error.
+
+    Args:
+        probes: at most so many passes over the data.
+        relative_error: of the whole diagonal, `|standard error| / |h|`, at which to stop.
+        mode: of the Hessian-vector product.
+        seed: of the probes.
+
+    Raises:
+        ValueError: fewer than one probe.
+
+    Example:
+        >>> hutchinson = kprune.criteria.Hutchinson(relative_error=0.2)
+        >>> kprune.prune(model, 0.5, kprune.criteria.OBD((x, y), estimator=hutchinson))
+
+    Reference:
+        Bekas, Kokiopoulou and Saad, An estimator for the diagonal of a matrix, 2007.
+    """
+
+    probes: int = 256
+    relative_error: float = 0.1
+    mode: products.Mode = "reverse_over_reverse"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.probes < 1:
+            raise ValueError(f"probes={self.probes}; expected at least 1. Write probes=256.")
+
+    def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
+        """Averages probes until they agree well enough."""
+        product = products.hessian_vector(loss, self.mode)
+        generator = tf.random.Generator.from_seed(self.seed)
+
+        @compiled.compile_function
+        def probe(x: Any, y: Any, sample_weight: Any) -> list[Any]:
+            v = [
+                tf.cast(2 * generator.uniform(w.shape, 0, 2, tf.int32) - 1, w.dtype)
+                for w in loss.variables
+            ]
+            found = product(x, y, sample_weight, v)
+            return [tf.cast(a * b, tf.float64) for a, b in zip(v, found, strict=True)]
+
+        means = [np.zeros(each.shape) for each in loss.variables]
+        squares = [np.zeros(each.shape) for each in loss.variables]  # of the deviations
+        for number in range(1, self.probes + 1):
+            found = loss.average(data, probe, f"probe {number} of up to {self.probes}")
+            for mean, square, each in zip(means, squares, found, strict=True):
+                away = each - mean
+                mean += away / number  # Welford's running mean and sum of squares
+                square += away * (each - mean)
+            if number > 1:
+                error = sum(float(each.sum()) for each in squares) / (number - 1) / number
+                size = sum(float(np.square(each).sum()) for each in means)
+                if error <= self.relative_error**2 * size:
+                    break
+        return means
+
+
+@registration.register
+@dataclasses.dataclass(frozen=True)
+class Exact(Diagonal):
+    """The diagonal of the Hessian itself: `h_k = e_k^T H e_k`, one product for each weight.
+
+    Use it for small models and to check the others. The cost is one Hessian-vector product for
+    each weight and batch: seconds for thousands of weights, hours for millions.
+
+    Args:
+        chunk: weights computed in one compiled loop, between two moves of the progress bar.
+        mode: of the Hessian-vector product.
+
+    Raises:
+        ValueError: a chunk of fewer than one.
+
+    Example:
+        >>> kprune.prune(model, 0.5, kprune.criteria.OBD((x, y), estimator="exact"))
+    """
+
+    chunk: int = 1024
+    mode: products.Mode = "reverse_over_reverse"
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1:
+            raise ValueError(f"chunk={self.chunk}; expected at least 1. Write chunk=1024.")
+
+    def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
+        """Multiplies the Hessian by one unit vector after another, a chunk of them at a time."""
+        product = products.hessian_vector(loss, self.mode)
+        sizes = [math.prod(each.shape) for each in loss.variables]
+        number, kind = sum(sizes), loss.variables[0].dtype
+
+        @compiled.compile_function
+        def entries(x: Any, y: Any, sample_weight: Any, places: Any) -> Any:
+            def entry(k: Any) -> Any:
+                pieces = tf.split(tf.one_hot(k, number, dtype=kind), sizes)
+                unit = [tf.reshape(u, w.shape) for u, w in zip(pieces, loss.variables, strict=True)]
+                found = product(x, y, sample_weight, unit)
+                return sum(tf.reduce_sum(a * b) for a, b in zip(unit, found, strict=True))
+
+            return tf.map_fn(entry, places, fn_output_signature=kind)
+
+        def diagonal(x: Any, y: Any, sample_weight: Any) -> list[Array]:
+            chunks = np.split(np.arange(number), range(self.chunk, number, self.chunk))
+            tracked = progress.track(chunks, f"{loss.who}: {number:,} weights", len(chunks))
+            found = [np.asarray(entries(x, y, sample_weight, places)) for places in tracked]
+            return np.split(np.concatenate(found).astype(np.float64), np.cumsum(sizes)[:-1])
+
+        found = loss.average(data, diagonal, "exact diagonal")
+        return [each.reshape(w.shape) for each, w in zip(found, loss.variables, strict=True)]

@@ -1,0 +1,180 @@
+"""Factors of the curvature, sample by sample: vectors `r` whose sum of `r r^T` is the curvature.
+
+The empirical Fisher matrix has one factor a sample, the gradient of its loss. The Gauss-Newton
+matrix `J^T H_z J`, J the derivative of the outputs z by the weights and H_z the Hessian of the loss
+by the outputs, has one for each output: `r_c = J^T l_c` with `H_z = sum_c l_c l_c^T`. It is the
+Hessian without the curvature of the network itself, never negative, and does not vanish where the
+network has learned its data, as the gradients do.
+
+Samples are computed one after another inside one compiled loop, so the memory is that of one.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kprune import calibration
+from kprune._keras import private
+from kprune._second_order.hessian import objective
+from kprune._support.typing import Array
+
+Kind = Literal["gauss_newton", "empirical_fisher"]
+
+TOGETHER = 1 << 26  # values of factors that are returned at once
+LARGEST = 512  # outputs whose Hessian is still decomposed, for each sample
+
+
+class Factors:
+    """The factors of a model's curvature over calibration data.
+
+    Args:
+        loss: the compiled loss as a function of weights.
+        kind: "gauss_newton" or "empirical_fisher".
+        exact: up to so many outputs each has its own factor.
+        draws: beyond, each sample has so many random sums of its factors, whose mean is right.
+        seed: of the signs in these sums.
+
+    Raises:
+        ValueError: the kind is unknown; at the first batch, where the outputs are too many.
+    """
+
+    def __init__(
+        self,
+        loss: objective.Objective,
+        kind: Kind = "gauss_newton",
+        exact: int = 16,
+        draws: int = 16,
+        seed: int = 0,
+    ) -> None:
+        if kind not in ("gauss_newton", "empirical_fisher"):
+            raise ValueError(
+                f'fisher={kind!r}; expected "gauss_newton" or "empirical_fisher". '
+                'Write fisher="gauss_newton".'
+            )
+        self.loss, self.kind = loss, kind
+        self.exact, self.draws, self.seed = exact, draws, seed
+
+    def rows(self, data: calibration.Calibration) -> Iterator[tuple[calibration.Batch, Array]]:
+        """Yields, for some samples at a time, their factors as rows [samples, factors, weights].
+
+        The weights are flattened one after another. The curvature of all data is
+        `sum r r^T / n`, n the number of samples.
+        """
+
+        def stacked(x: Any, y: Any, sample_weight: Any) -> Any:
+            def one(sample: Any) -> Any:
+                found = self._of_sample(*sample)
+                return tf.concat([tf.reshape(each, (each.shape[0], -1)) for each in found], 1)
+
+            kind = self.loss.variables[0].dtype
+            return tf.map_fn(one, _samples(x, y, sample_weight), fn_output_signature=kind)
+
+        traced = self._traced("rows", stacked)
+        size = sum(math.prod(each.shape) for each in self.loss.variables)
+        few = dataclasses.replace(data, most=max(1, TOGETHER // size))
+        for batch, rows in self.loss.over(few, traced, "factors of the curvature"):
+            yield batch, np.asarray(rows)
+
+    def squares(self, data: calibration.Calibration) -> list[Array]:
+        """Returns the diagonal of the curvature: the mean of the squared factors, as float64."""
+
+        def summed(x: Any, y: Any, sample_weight: Any) -> Any:
+            def add(totals: Any, sample: Any) -> Any:
+                found = self._of_sample(*sample)
+                return [
+                    total + tf.reduce_sum(tf.cast(each, tf.float64) ** 2, 0)
+                    for total, each in zip(totals, found, strict=True)
+                ]
+
+            zeros = [tf.zeros(each.shape, tf.float64) for each in self.loss.variables]
+            return tf.foldl(add, _samples(x, y, sample_weight), zeros)
+
+        traced = self._traced("squares", summed)
+
+        def mean(*batch: Any) -> list[Any]:
+            return [each / len(keras.tree.flatten(batch[0])[0]) for each in traced(*batch)]
+
+        return self.loss.average(data, mean, "diagonal of the curvature")
+
+    def _traced(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.loss.traced((what, self.kind, self.exact, self.draws, self.seed), function)
+
+    def _of_sample(self, index: Any, x: Any, y: Any, sample_weight: Any = None) -> list[Any]:
+        """The factors of one sample: for each weight a tensor [factors, *shape]."""
+        x, y = keras.tree.map_structure(lambda each: each[None], (x, y))
+        if self.kind == "empirical_fisher":
+            return self._gradient(x, y, sample_weight)
+        return self._gauss_newton(x, y, sample_weight, index)
+
+    def _gradient(self, x: Any, y: Any, sample_weight: Any) -> list[Any]:
+        root: Any = 1.0
+        if sample_weight is not None and sample_weight.shape.rank == 0:
+            # A sample of weight two counts as two samples: its factor by the root of two.
+            root, sample_weight = tf.sqrt(sample_weight), None
+        weights = None if sample_weight is None else sample_weight[None]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.loss.variables)
+            loss = self.loss.value(x, y, weights)
+            # What layers add to the loss is no sample's, and pulls every gradient the same way.
+            for added in self.loss.model.losses:
+                loss -= tf.cast(added, loss.dtype)
+        found = objective.derivative(tape, loss, self.loss.variables)
+        return [(tf.cast(root, each.dtype) * each)[None] for each in found]
+
+    def _gauss_newton(self, x: Any, y: Any, sample_weight: Any, index: Any) -> list[Any]:
+        weights = None if sample_weight is None else sample_weight[None]
+        with tf.GradientTape(watch_accessed_variables=False, persistent=True) as outer:
+            outer.watch(self.loss.variables)
+            outputs = self.loss.model(x, training=False)
+            starts = [head for each in keras.tree.flatten(outputs) for head in heads(each)]
+            with tf.GradientTape(watch_accessed_variables=False) as inner:
+                inner.watch(starts)
+                loss = self.loss.of_outputs(x, y, outputs, weights)
+            slopes = inner.gradient(loss, starts)
+            used = [(h, s) for h, s in zip(starts, slopes, strict=True) if s is not None]
+            z, slope = (
+                tf.concat([tf.reshape(e, [-1]) for e in each], 0)
+                for each in zip(*used, strict=True)
+            )
+        number = z.shape[0]  # of outputs
+        if number is None or number > LARGEST:
+            raise ValueError(
+                f"a sample has {number or 'an unknown number of'} outputs; the Gauss-Newton matrix "
+                f'is built for up to {LARGEST}. Write "empirical_fisher" in place of '
+                '"gauss_newton".'
+            )
+        used_heads = [head for head, _ in used]
+        columns = outer.jacobian(
+            slope, used_heads, unconnected_gradients="zero", experimental_use_pfor=False
+        )
+        hessian = tf.concat([tf.reshape(each, (number, -1)) for each in columns], 1)
+        eigenvalues, vectors = tf.linalg.eigh((hessian + tf.transpose(hessian)) / 2)
+        root = vectors * tf.sqrt(tf.maximum(eigenvalues, 0))  # [output, factor]
+        if number > self.exact:  # with random signs, products of different factors cancel
+            shape = (number, self.draws)
+            signs = tf.random.stateless_uniform(shape, (self.seed, index), 0, 2, tf.int32)
+            root = root @ tf.cast(2 * signs - 1, root.dtype) / self.draws**0.5
+        found = [
+            objective.derivative(outer, z, self.loss.variables, output_gradients=root[:, c])
+            for c in range(root.shape[1])
+        ]
+        return [tf.stack(each) for each in zip(*found, strict=True)]
+
+
+def heads(output: Any) -> list[Any]:
+    """The tensors that a loss may start from: Keras's own look behind a softmax or sigmoid."""
+    logits = private.logits(output)
+    if logits is None and output.op.type in ("Softmax", "Sigmoid"):
+        logits = output.op.inputs[0]
+    return [output] if logits is None else [output, logits]
+
+
+def _samples(x: Any, y: Any, sample_weight: Any) -> Any:
+    """What a loop over samples takes: their numbers in the batch, and all that they have."""
+    numbers = tf.range(tf.shape(keras.tree.flatten(x)[0])[0])
+    return (numbers, x, y) if sample_weight is None else (numbers, x, y, sample_weight)

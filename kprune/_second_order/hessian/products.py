@@ -1,0 +1,68 @@
+"""Hessian-vector products: the curvature along a direction, for the price of two gradients."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from kprune._second_order.hessian import objective
+
+Mode = Literal["reverse_over_reverse", "forward_over_reverse"]
+
+
+def hessian_vector(
+    loss: objective.Objective, mode: Mode = "reverse_over_reverse"
+) -> Callable[..., list[Any]]:
+    """Returns a function that multiplies the Hessian of a batch's loss by a vector.
+
+    `H v = d/de grad L(w + e v) at e = 0`
+
+    Args:
+        loss: the compiled loss as a function of weights.
+        mode: "reverse_over_reverse" differentiates the gradient's product with `v` once more and
+            works with every layer; "forward_over_reverse" carries `v` forward through the gradient
+            and holds less in memory, but TensorFlow cannot do so through a recurrent layer's loop.
+
+    Returns:
+        A function of `(x, y, sample_weight, vector)`, the vector a list of tensors shaped as the
+        weights, to a list of such tensors. Compile it with `tf.function`.
+
+    Raises:
+        ValueError: the mode is unknown.
+
+    Example:
+        >>> from kprune.curvature import Objective
+        >>> kernel = model.layers[0].kernel
+        >>> product = hessian_vector(Objective(model, [kernel], "example"))
+        >>> product(x, y, None, [np.ones(kernel.shape, "float32")])[0].shape
+        TensorShape([12, 16])
+
+    Reference:
+        Pearlmutter, Fast Exact Multiplication by the Hessian, 1994.
+    """
+    if mode == "reverse_over_reverse":
+        return lambda x, y, sample_weight, v: _reverse(loss, x, y, sample_weight, v)
+    if mode == "forward_over_reverse":
+        return lambda x, y, sample_weight, v: _forward(loss, x, y, sample_weight, v)
+    raise ValueError(
+        f'mode={mode!r}; expected "reverse_over_reverse" or "forward_over_reverse". '
+        'Write mode="reverse_over_reverse".'
+    )
+
+
+def _reverse(
+    loss: objective.Objective, x: Any, y: Any, sample_weight: Any, v: Sequence[Any]
+) -> list[Any]:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(loss.variables)
+        gradient = loss.gradient(x, y, sample_weight)
+    return objective.derivative(tape, gradient, loss.variables, output_gradients=list(v))
+
+
+def _forward(
+    loss: objective.Objective, x: Any, y: Any, sample_weight: Any, v: Sequence[Any]
+) -> list[Any]:
+    tangents = [tf.convert_to_tensor(each) for each in v]
+    with tf.autodiff.ForwardAccumulator(loss.variables, tangents) as forward:
+        gradient = loss.gradient(x, y, sample_weight)
+    return [forward.jvp(each, unconnected_gradients="zero") for each in gradient]

@@ -1,0 +1,1 @@
+"""Reads what layers multiply their kernels with, and accumulates its Gram matrices."""

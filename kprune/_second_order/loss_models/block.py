@@ -1,0 +1,95 @@
+"""Optimal Brain Surgeon in blocks of weights of one output that lie next to each other.
+
+Each block has an explicit inverse, built factor by factor.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kprune._masking.weight import Weight
+from kprune._second_order.hessian import inverse
+from kprune._second_order.loss_models import loss_model
+from kprune._support.typing import Array
+
+TINY = float(np.finfo(np.float32).tiny)  # of a damping where nothing is curved
+SMALL = 1e-4  # the recursion begins with this part of the first factors' mean square
+
+
+class Blocks:
+    """The curvature of one weight in blocks along its inputs, as its factors come.
+
+    Args:
+        weight: its matrix [input, output] is read column by column.
+        size: weights in a block; the last one is padded.
+    """
+
+    def __init__(self, weight: Weight, size: int) -> None:
+        self.weight, self.size = weight, min(size, weight.size)
+        self.number = -(-weight.size // self.size)
+        self.squares = 0.0
+        self.recursion: inverse.Recursion | None = None
+        self.alive = self.cut(weight.alive())
+
+    def cut(self, kernel: Array) -> Array:
+        """Returns a kernel's values in blocks, [blocks, size]."""
+        order = self.weight.view.matrix(kernel).T.reshape(-1)
+        padded = np.zeros(self.number * self.size, order.dtype)
+        padded[: order.size] = order
+        return padded.reshape(self.number, self.size)
+
+    def joined(self, blocks: Array) -> Array:
+        """Returns blocks in the shape of the kernel."""
+        view = self.weight.view
+        columns = view.matrix(np.broadcast_to(False, view.shape)).shape[1]
+        return view.kernel(blocks.reshape(-1)[: self.weight.size].reshape(columns, -1).T)
+
+    def add(self, factors: Array) -> None:
+        """Takes factors [factors, *shape]; weights that have gone take no part."""
+        rows = np.stack([self.cut(each) for each in factors]) * self.alive
+        mean = float(np.mean(np.square(rows, dtype=np.float64)))
+        if self.recursion is None:
+            alpha = SMALL * mean * len(rows) or TINY
+            self.recursion = inverse.Recursion(self.number, self.size, alpha)
+        self.recursion.add(rows)
+        self.squares += mean * rows.size
+
+    def inverses(self, damping: float, samples: float) -> Array:
+        """Returns the inverse of each block, damped relative to the mean of the diagonal."""
+        mean = self.squares / samples / max(1, int(np.count_nonzero(self.alive)))
+        assert self.recursion is not None  # the data is not empty
+        return self.recursion.at(damping * mean or TINY, samples)
+
+
+class Block(loss_model.LossModel):
+    """One quadratic for each block of weights.
+
+    Args:
+        blocks: for each weight its blocks, with all factors taken.
+        samples: how many samples there were.
+        damping: relative to the mean of the diagonal.
+    """
+
+    def __init__(self, blocks: Mapping[Weight, Blocks], samples: float, damping: float) -> None:
+        self.blocks = blocks
+        self.inverse = {w: each.inverses(damping, samples) for w, each in blocks.items()}
+
+    def costs(self, weight: Weight) -> Array:
+        """Returns `w_q^2 / (2 M_qq)`, M the inverse of its block."""
+        blocks = self.blocks[weight]
+        w = blocks.cut(weight.values()).astype(np.float64)
+        diagonal = np.diagonal(self.inverse[weight], axis1=1, axis2=2)
+        return blocks.joined(w**2 / (2 * diagonal))
+
+    def minimum(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
+        """Moves the survivors by `-M_SQ M_QQ^-1 w_Q` in each block."""
+        found = {}
+        for weight, survivors in zip(weights, keep, strict=True):
+            blocks, matrix = self.blocks[weight], self.inverse[weight]
+            w = blocks.cut(weight.values()).astype(np.float64)
+            gone = blocks.alive & ~blocks.cut(survivors)
+            inner = np.where(gone[:, :, None] & gone[:, None], matrix, np.eye(blocks.size))
+            push = np.linalg.solve(inner, np.where(gone, w, 0)[..., None])
+            moved = w - (matrix @ push)[..., 0]
+            found[weight] = np.where(survivors, blocks.joined(moved), 0)
+        return found

@@ -1,0 +1,1 @@
+"""Selects the lowest scores of many arrays, exactly and without sorting. NumPy alone."""

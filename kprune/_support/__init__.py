@@ -1,0 +1,1 @@
+"""Serves every other room: files, tables, progress bars, names of members, threads, memory."""

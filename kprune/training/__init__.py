@@ -1,0 +1,28 @@
+"""Trains pruned models: scores, penalties and constraints during training, and what follows it.
+
+Each has a callback of the same idea in `kprune.callbacks`; the functions here are for a training
+loop of your own.
+"""
+
+from kprune.training.accumulation import accumulating
+from kprune.training.batch_norm import recalibrate_batch_norm
+from kprune.training.fake_quantization import fake_quantized
+from kprune.training.proximal import proximal_strength
+from kprune.training.regularization import regularized
+from kprune.training.retraining import Recipe
+from kprune.training.rewinding import Snapshot
+from kprune.training.weight_sharing import clusters, join_clusters, share_weights, sharing
+
+__all__ = [
+    "Recipe",
+    "Snapshot",
+    "accumulating",
+    "clusters",
+    "fake_quantized",
+    "join_clusters",
+    "proximal_strength",
+    "recalibrate_batch_norm",
+    "regularized",
+    "share_weights",
+    "sharing",
+]

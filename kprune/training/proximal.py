@@ -1,0 +1,166 @@
+"""Shrinks masked weights by the proximal step of reweighted l1, after every update, compiled."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kprune._keras import backend, borrowing, compiled, optimizers
+from kprune._masking import masked_weights, masks, slot_variables
+from kprune._support import registration
+
+_SLOT = "proximal"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shrinkage:
+    """Shrinks each weight towards zero, small ones more, and to zero at last.
+
+    `w <- sign(w) max(|w| - eta * strength * alpha, 0)`
+
+    with `eta` the learning rate of the update that was made just before, whichever schedule it
+    follows, and `alpha = 1 / (|v| + epsilon)`, `v` the weight when it was reweighted last. An
+    optimizer that accumulates gradients over several steps shrinks where it updates.
+
+    Args:
+        optimizer: whose learning rate counts.
+        strength: of the regulariser.
+        alpha: a variable of the weight's shape.
+        own: the user's own constraint, which comes first.
+    """
+
+    optimizer: keras.optimizers.Optimizer
+    strength: float
+    alpha: keras.Variable
+    own: Any
+
+    def __call__(self, w: Any) -> Any:
+        """Returns the weight, shrunk."""
+        w = w if self.own is None else self.own(w)
+        threshold = tf.cast(self._rate() * self.strength * self.alpha.value, w.dtype)
+        return prox(w, threshold)
+
+    def _rate(self) -> Any:
+        rate = tf.cast(self.optimizer.learning_rate, "float32")
+        steps = self.optimizer.gradient_accumulation_steps
+        if not steps:
+            return rate
+        updating = (optimizers.update_count(self.optimizer) + 1) % steps == 0
+        return tf.where(updating, rate, 0.0)
+
+
+def prox(w: Any, threshold: Any) -> Any:
+    """Returns `sign(w) max(|w| - threshold, 0)`, the proximal operator of `threshold * |w|`.
+
+    Example:
+        >>> prox(tf.constant([2.0, -1.0, 0.5]), 0.75).numpy().tolist()
+        [1.25, -0.25, 0.0]
+    """
+    return tf.sign(w) * tf.maximum(tf.abs(w) - threshold, tf.zeros([], w.dtype))
+
+
+def proximal_strength(
+    model: keras.Model, sparsity: float, steps: int, epsilon: float = 1e-3
+) -> float:
+    """Returns the strength at which proximal steps find about so many zeros.
+
+    Use it in place of trials: the strength that suits depends on the learning rates, the number of
+    steps and the weights. Without a gradient a weight of size w loses
+    `eta * strength / (w + epsilon)` a step, so it is gone after the steps where
+
+    `w^2 / 2 + epsilon * w <= strength * sum_t eta_t`
+
+    which is solved for the size that the wanted part of the weights does not exceed. Gradients
+    hold some of them up: expect somewhat fewer zeros.
+
+    Args:
+        model: wrapped, and compiled with the optimizer of the training to come.
+        sparsity: fraction of the masked weights, in [0, 1).
+        steps: updates between `begin_step` and `end_step`.
+        epsilon: that of `ReweightedProximal`.
+
+    Raises:
+        ValueError: the model is not wrapped or not compiled, or all learning rates are zero.
+
+    Example:
+        >>> found = kprune.training.proximal_strength(kprune.wrap(model), 0.8, steps=200)
+        >>> rpp = kprune.callbacks.ReweightedProximal(found, begin_step=0, end_step=200)
+    """
+    registration.sparsity(sparsity)
+    optimizer = getattr(model, "optimizer", None)
+    rates = 0.0 if optimizer is None else _rates(optimizer, steps)
+    if not rates > 0:
+        raise ValueError(
+            f"The learning rates of {steps} steps of {model.name} sum to {rates:g}; expected more "
+            "than 0. Write model.compile(keras.optimizers.Adam(1e-3), ...) first, and steps=1000."
+        )
+    sizes = np.concatenate(
+        [np.abs(each.values()).reshape(-1) for each in masked_weights.require(model)]
+    )
+    size = float(np.quantile(sizes, sparsity))
+    return (size**2 / 2 + epsilon * size) / rates
+
+
+def _rates(optimizer: Any, steps: int) -> float:
+    """The sum of the learning rates of the steps to come."""
+    inner = optimizers.innermost(optimizer)
+    rate, first = optimizers.learning_rate(inner), int(inner.iterations)
+    if not callable(rate):  # a variable
+        return steps * float(rate)
+    return float(sum(float(rate(step)) for step in range(first, first + steps)))
+
+
+def prepare(model: keras.Model) -> None:
+    """Makes the variables alpha beside the masked weights of a model."""
+    slot_variables.of(model, _SLOT)
+
+
+def discard(model: keras.Model) -> None:
+    """Removes alpha from a model."""
+    slot_variables.clear(model, _SLOT)
+
+
+def is_weighted(model: keras.Model) -> bool:
+    """Returns whether alpha has been estimated, here or in a training that was restored."""
+    return any(backend.read(each).any() for each in slot_variables.of(model, _SLOT).weights)
+
+
+def reweight(model: keras.Model, epsilon: float) -> None:
+    """Estimates `alpha = 1 / (|w| + epsilon)` anew for every masked weight."""
+    alphas = slot_variables.of(model, _SLOT)
+    for weight in masked_weights.require(model):
+        size = tf.abs(tf.cast(weight.variable.value, "float32"))
+        alphas.beside(weight.variable).assign(1 / (size + epsilon))
+
+
+@contextlib.contextmanager
+def shrinking(model: keras.Model, optimizer: Any, strength: float) -> Iterator[None]:
+    """Lets every update of an optimizer shrink the masked weights of a model during a block.
+
+    Args:
+        model: a wrapped model, with alpha estimated by `reweight`.
+        optimizer: which updates the weights.
+        strength: of the regularizer.
+    """
+    inner = optimizers.innermost(optimizer)
+    alphas = slot_variables.of(model, _SLOT)
+    with contextlib.ExitStack() as stack:
+        stack.callback(compiled.forget, model)
+        for weight in masked_weights.require(model):
+            shrink = functools.partial(Shrinkage, inner, strength, alphas.beside(weight.variable))
+            stack.enter_context(borrowing.patched(masks.on_mask(weight.variable), "own", shrink))
+        compiled.forget(model)
+        yield
+
+
+def freeze(model: keras.Model) -> None:
+    """Makes the zeros the masks: what is zero stays zero."""
+    for weight in masked_weights.require(model):
+        mask = np.logical_and(weight.alive(), weight.values() != 0)
+        weight.write(mask)
+    masked_weights.note_update(model)
