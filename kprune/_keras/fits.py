@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from kprune._keras import borrowing, state, walk
+from kprune._keras import borrowing, optimizers, state, walk
 
 _LOANS = "loans"
 
@@ -41,12 +41,15 @@ class Loan:
             context: what to enter.
         """
         self._frame = _running_fit()
-        self._stack.enter_context(context)
         for holder in walk.models_sharing([model]):
             state.put(holder, _LOANS, [*state.get(holder, _LOANS, ()), self])
             self._stack.callback(_remove, holder, self)
             for name in ("train", "test", "predict"):
-                self._stack.enter_context(_ending_first(holder, f"make_{name}_function"))
+                self._stack.enter_context(_ending_first(model, holder, f"make_{name}_function"))
+        if model.optimizer is not None:
+            inner = optimizers.innermost(model.optimizer)
+            self._stack.enter_context(_ending_first(model, inner, "apply"))
+        self._stack.enter_context(context)
 
     def close(self) -> None:
         """Leaves what was entered, the last first."""
@@ -59,24 +62,38 @@ class Loan:
         return self._frame is not None and not _is_running(self._frame)
 
 
-def end_dead(model: keras.layers.Layer) -> None:
-    """Ends what belongs to a `fit` of a model, or of one in it, that runs no more."""
-    for layer in walk.layers(model):
-        for loan in list(state.get(layer, _LOANS, ())):
-            if loan.is_over:
-                loan.close()
+def end_dead(model: keras.layers.Layer) -> bool:
+    """Ends what belongs to a `fit` of a model, or of one in it, that runs no more.
+
+    Returns:
+        Whether there was such a thing.
+    """
+    over = [
+        loan
+        for layer in walk.layers(model)
+        for loan in state.get(layer, _LOANS, ())
+        if loan.is_over
+    ]
+    for loan in over:
+        loan.close()
+    return bool(over)
 
 
-def _ending_first(model: keras.Model, name: str) -> contextlib.AbstractContextManager[None]:
-    def replace(make: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(make)
-        def make_function(*args: Any, **kwargs: Any) -> Any:
-            end_dead(model)
-            return make(*args, **kwargs)
+def _ending_first(
+    model: keras.Model, owner: Any, name: str
+) -> contextlib.AbstractContextManager[None]:
+    """Lets a method of an object first end what belongs to a `fit` of the model that is over."""
 
-        return make_function
+    def replace(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if end_dead(model):
+                return getattr(owner, name)(*args, **kwargs)  # without what has just ended
+            return method(*args, **kwargs)
 
-    return borrowing.patched(model, name, replace)
+        return call
+
+    return borrowing.patched(owner, name, replace)
 
 
 def _remove(model: keras.Model, loan: Loan) -> None:

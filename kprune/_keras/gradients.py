@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from kprune._keras import borrowing, compiled, optimizers
+from kprune._keras import borrowing, compiled, fits, optimizers
 
 
 @contextlib.contextmanager
@@ -38,6 +38,8 @@ def transform(
 
     def replace(apply: Callable[..., Any]) -> Callable[..., Any]:
         def apply_changed(grads: Any, trainable_variables: Any = None) -> Any:
+            if fits.end_dead(model):
+                return inner.apply(grads, trainable_variables)
             given = trainable_variables
             if given is None:
                 given = optimizers.trainable_variables(inner)

@@ -50,11 +50,23 @@ class Masks(keras.layers.Layer):
         super().__init__(name=_NAME, trainable=False, dtype="float32")
         self.built = True
 
-    def add(self, location: Location, label: str, pattern: patterns.Pattern) -> Weight:
+    def add(
+        self,
+        location: Location,
+        label: str,
+        pattern: patterns.Pattern,
+        kept_at_wrap: int | None = None,
+    ) -> Weight:
         """Gives a variable a mask and the constraint that keeps to it.
 
         Exact zeros of a kernel that has other values are taken for pruned ones and stay; a
         kernel of zeros alone has not been trained yet and is free.
+
+        Args:
+            location: where the variable lives.
+            label: the weight's class.
+            pattern: what of it is pruned as one piece.
+            kept_at_wrap: how many values were there when it was wrapped. Default: those now.
         """
         variable = location.variable
         alive = tf.not_equal(variable.value, 0)
@@ -68,8 +80,9 @@ class Masks(keras.layers.Layer):
             trainable=False,
         )
         mask.assign(alive)
-        kept = int(np.count_nonzero(backend.read(mask)))
-        weight = Weight(location, mask, label, pattern, variable.constraint, kept)
+        if kept_at_wrap is None:
+            kept_at_wrap = int(np.count_nonzero(backend.read(mask)))
+        weight = Weight(location, mask, label, pattern, variable.constraint, kept_at_wrap)
         variable.constraint = OnMask(weight)
         return weight
 

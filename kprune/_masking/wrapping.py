@@ -8,9 +8,11 @@ import keras
 
 from kprune import patterns
 from kprune._keras import backend, compiled, fits, state, walk
-from kprune._masking import locations, masked_weights, masks, pruned_layer
+from kprune._masking import copying, locations, masked_weights, masks, pruned_layer
 
 L = TypeVar("L", bound=keras.layers.Layer)
+
+copying.install()
 
 
 def wrap(

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from kprune._keras import borrowing, compiled
+from kprune._keras import borrowing, compiled, fits
 from kprune._masking import masked_weights
 
 
@@ -32,15 +32,17 @@ def regularized(model: keras.Model, regularizer: Any) -> Iterator[None]:
     """
     function = keras.regularizers.get(regularizer)
     weights = masked_weights.require(model)
+
+    def add_penalty(own: Any) -> Any:
+        def penalty(w: Any) -> Any:
+            added = 0.0 if fits.end_dead(model) else function(w)
+            return added if own is None else own(w) + added
+
+        return penalty
+
     with contextlib.ExitStack() as stack:
         stack.callback(compiled.forget, model)
         for weight in weights:
-            stack.enter_context(
-                borrowing.patched(weight.variable, "regularizer", lambda own: _sum(own, function))
-            )
+            stack.enter_context(borrowing.patched(weight.variable, "regularizer", add_penalty))
         compiled.forget(model)
         yield
-
-
-def _sum(first: Any, second: Any) -> Any:
-    return second if first is None else lambda w: first(w) + second(w)
