@@ -14,6 +14,20 @@ def is_graph(layer: Any) -> bool:
     return hasattr(layer, "_nodes_by_depth")
 
 
+def chain(model: keras.Model) -> list[Any] | None:
+    """Returns the operations of a model from first to last, each fed by the one before it.
+
+    `None` where the model is no graph, or branches.
+    """
+    if not is_graph(model):
+        return None
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    nodes = graph._nodes_by_depth
+    if any(len(each) > 1 for each in nodes.values()):
+        return None
+    return [nodes[depth][0].operation for depth in sorted(nodes, reverse=True)]
+
+
 def call_arguments(model: keras.Model) -> list[Any] | None:
     """Returns what a built model is called with: for each argument a nest of specs.
 

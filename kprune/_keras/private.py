@@ -42,3 +42,9 @@ def declared_bytes(make: Callable[[], Any]) -> int:
         )
     finally:
         global_state.set_global_attribute(pending, [])
+
+
+def is_legacy(model: Any) -> bool:
+    """Returns whether an object is of Keras 2, which lives on as `tf_keras`."""
+    names = "tf_keras", "keras.src.legacy"
+    return any(base.__module__.startswith(names) for base in type(model).__mro__)

@@ -14,7 +14,7 @@ from kprune._support.typing import Array
 
 @dataclasses.dataclass(frozen=True)
 class _MaskCopy:
-    """A mask as it travels: where it belongs, by the order of layers and variables, and its bits."""
+    """A mask on its way to a copy: its place in the order of layers and variables, and its bits."""
 
     holder: int
     variable: int

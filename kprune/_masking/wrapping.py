@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import keras
 
 from kprune import patterns
-from kprune._keras import backend, compiled, fits, state, walk
+from kprune._keras import backend, compiled, fits, private, state, walk
 from kprune._masking import copying, locations, masked_weights, masks, pruned_layer
 
 L = TypeVar("L", bound=keras.layers.Layer)
@@ -173,9 +173,7 @@ def _check_keras(model: Any) -> None:
         )
     if isinstance(model, keras.layers.Layer):
         return
-    legacy = any(
-        each.__module__.startswith(("tf_keras", "keras.src.legacy")) for each in type(model).__mro__
-    )
+    legacy = private.is_legacy(model)
     what = "a legacy tf_keras model" if legacy else f"a {type(model).__name__}"
     suggestion = (
         "Build it with `import keras` in place of `import tf_keras`, and do not set "

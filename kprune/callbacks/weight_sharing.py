@@ -16,8 +16,9 @@ class WeightSharing(keras.callbacks.Callback):
 
     Use it after `kprune.training.share_weights`, with a model that is compiled anew, so that its
     optimizer starts from fresh slots. The gradients of equal weights are summed:
-    `dL/dc = sum dL/dw_i`. At the end of each epoch the weights of a cluster are given their mean, which moves nothing
-    unless the optimizer treats equal weights differently. Pruned weights stay at zero.
+    `dL/dc = sum dL/dw_i`. At the end of each epoch the weights of a cluster are given their mean,
+    which moves nothing unless the optimizer treats equal weights differently. Pruned weights stay
+    at zero.
 
     Raises:
         ValueError: at the begin of training, where no weight is shared or the model not wrapped.

@@ -21,9 +21,9 @@ class Movement(criterion.Criterion):
     the way they move tells what the new one needs. The scores gather during `fit`, with the
     `Pruning` callback, or within `kprune.training.accumulating`, at the cost of a product and a
     sum for each weight and update. The schedule begins after the first updates; some hundred say
-    more. It wants a long training: it drops large weights that a short one cannot make up for, and there
-    `criterion="saliency"` is the safer choice (docs/results.md). A later fit goes on from what an
-    earlier one gathered, until `kprune.strip`.
+    more. It wants a long training: it drops large weights that a short one cannot make up for,
+    and there `criterion="saliency"` is the safer choice (docs/results.md). A later fit goes on from
+    what an earlier one accumulated, until `kprune.strip`.
 
     Args:
         memory: the part of the scores that outlives a cut; 1 for the paper's sum from the begin

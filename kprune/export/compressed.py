@@ -23,8 +23,8 @@ def save_compressed(model: Any, path: str | os.PathLike[str]) -> compressed_repo
     Use it to store or to send a pruned model, all the more one whose weights are shared
     (`kprune.training.share_weights`): `load_compressed` gives back the same model, every weight to
     the last bit. It holds the architecture, the weights, how the model was compiled and what its
-    layers keep beside weights, such as vocabularies, as a `.keras` file does; not the optimizer's state.
-    A wrapped model is written without masks and stays wrapped. It is a format for storage: in
+    layers keep beside weights, such as vocabularies, as a `.keras` file does; not the optimizer's
+    state. A wrapped model is written without masks and stays wrapped. It is a format for storage: in
     memory the model is as large as ever, and TFLite files are written by `to_tflite`.
 
     Args:

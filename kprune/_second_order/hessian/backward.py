@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from kprune import calibration
-from kprune._keras import private
+from kprune._keras import graphs, private
 from kprune._second_order.hessian import diagonals, factors, objective
 from kprune._support import registration
 from kprune._support.typing import Array
@@ -128,14 +128,12 @@ class Backward(diagonals.Diagonal):
 
 def _chain(model: keras.Model) -> list[Any]:
     """The layers of a model, each fed by the one before it."""
-    graph = getattr(model, "_functional", model)  # a Sequential keeps its graph there
-    nodes = getattr(graph, "_nodes_by_depth", None)
-    if nodes is None or any(len(each) > 1 for each in nodes.values()):
+    found = graphs.chain(model)
+    if found is None:
         raise ValueError(
             f"{model.name} is no chain of layers, each fed by the one before it, which the "
             'backward diagonal needs. Write estimator="gauss_newton".'
         )
-    found = [nodes[depth][0].operation for depth in sorted(nodes, reverse=True)]
     chain = [each for each in found if not isinstance(each, layers.InputLayer)]
     for place, layer in enumerate(chain):
         if type(layer) not in KNOWN or layer in chain[:place]:
