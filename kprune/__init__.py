@@ -23,6 +23,7 @@ from kprune._masking.masked_weights import project
 from kprune._masking.pruned_layer import Pruned
 from kprune._masking.report import Report, report
 from kprune._masking.wrapping import strip, stripped, wrap
+from kprune._support import old_names
 from kprune.pruning import prune, step
 from kprune.training import recalibrate_batch_norm
 
@@ -57,10 +58,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the exporters when they are first used."""
+    """Imports the exporters when they are first used; finds what had another name before."""
     if name == "export":
         return importlib.import_module("kprune.export")
-    raise AttributeError(f"module 'kprune' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return old_names.find(name)
 
 
 def __dir__() -> list[str]:

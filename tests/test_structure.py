@@ -1,4 +1,4 @@
-"""The house: rooms import from lower floors, Keras's private names stay in one, imports are light."""
+"""The house: rooms import from lower floors, Keras's private names stay in one of them."""
 
 import ast
 import pathlib
@@ -91,12 +91,8 @@ def private_names(tree):
             own = isinstance(owner, ast.Name) and owner.id in ("self", "cls", "kprune")
             if not own and not (isinstance(owner, ast.Call) and ast.unparse(owner) == "super()"):
                 yield node.attr, ast.unparse(node)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
-            "getattr",
-            "hasattr",
-            "setattr",
-        ):
-            name = node.args[1]
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("attr"):
+            name = node.args[min(1, len(node.args) - 1)]
             if isinstance(name, ast.Constant) and str(name.value).startswith("_"):
                 yield name.value, ast.unparse(node)
 
@@ -127,7 +123,7 @@ def test_private_names_of_keras_stay_in_their_room():
 
 
 def test_importing_kprune_is_light():
-    """No exporter, none of the large optional packages, no environment variable, nothing printed."""
+    """No exporter, no large optional package, no environment variable, nothing printed."""
     program = (
         "import os, sys\n"
         "before = dict(os.environ)\n"
