@@ -174,7 +174,7 @@ def test_a_fit_that_failed_is_not_counted_twice(data):
     with pytest.raises(InterruptedError):
         callbacks = [kprune.callbacks.Pruning(later, "movement"), Fail()]
         model.fit(*data, batch_size=64, verbose=0, callbacks=callbacks)
-    slot_variables.clear(model)
+    slot_variables.clear(model, "movement")
     expected = by_hand("movement", model, *data)
     with kprune.training.accumulating(model, "movement"):
         model.fit(*data, batch_size=8, shuffle=False, verbose=0)

@@ -11,7 +11,7 @@ from kprune._support import progress
 
 PROGRAM = """
 import time
-from kprune import progress
+from kprune._support import progress
 progress.PATIENCE = {patience}
 for _ in progress.track(range(4), "outer work"):
     for _ in progress.track(range(3), "inner work"):

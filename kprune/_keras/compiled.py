@@ -1,5 +1,6 @@
 """Makes models trace their compiled functions again, after what they compute has changed."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,29 @@ def forget(*changed: keras.layers.Layer) -> None:
         state.forget(model, _TRACES)
         for name in _FUNCTIONS:
             if getattr(model, f"{name}_function", None) is not None:
-                getattr(model, f"make_{name}_function")(force=True)
+                _make_anew(model, name)
+
+
+def forget_at_exit(*changed: keras.layers.Layer) -> Callable[..., None]:
+    """Returns a callback for `ExitStack.push` that calls `forget` when a block ends.
+
+    Not so where a generator that holds the block is collected unfinished: its models go with it.
+    """
+
+    def leave(kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not GeneratorExit:
+            forget(*changed)
+
+    return leave
+
+
+def _make_anew(model: keras.Model, name: str) -> None:
+    make = getattr(model, f"make_{name}_function")
+    if "force" in inspect.signature(make).parameters:
+        make(force=True)
+    else:  # a user's own, which looks whether there is one
+        setattr(model, f"{name}_function", None)
+        make()
 
 
 def traces(model: keras.Model) -> dict[Any, Callable[..., Any]]:

@@ -26,7 +26,7 @@ class Loan:
 
     Example:
         >>> loan = Loan()
-        >>> loan.enter(model, regularized(model, "l2"))  # in on_train_begin
+        >>> loan.enter(model, kprune.training.regularized(model, "l2"))  # in on_train_begin
         >>> loan.close()  # in on_train_end
     """
 
@@ -41,12 +41,19 @@ class Loan:
             context: what to enter.
         """
         self._frame = _running_fit()
+        try:
+            self._enter(model, context)
+        except BaseException:
+            self.close()
+            raise
+
+    def _enter(self, model: keras.Model, context: contextlib.AbstractContextManager[Any]) -> None:
         for holder in walk.models_sharing([model]):
             state.put(holder, _LOANS, [*state.get(holder, _LOANS, ()), self])
             self._stack.callback(_remove, holder, self)
             for name in ("train", "test", "predict"):
                 self._stack.enter_context(_ending_first(model, holder, f"make_{name}_function"))
-        if model.optimizer is not None:
+        if getattr(model, "optimizer", None) is not None:
             inner = optimizers.innermost(model.optimizer)
             self._stack.enter_context(_ending_first(model, inner, "apply"))
         self._stack.enter_context(context)

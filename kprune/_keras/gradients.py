@@ -49,7 +49,7 @@ def transform(
         return apply_changed
 
     with contextlib.ExitStack() as stack:
-        stack.callback(compiled.forget, model)
+        stack.push(compiled.forget_at_exit(model))
         stack.enter_context(borrowing.patched(inner, "apply", replace))
         compiled.forget(model)
         yield

@@ -48,7 +48,7 @@ def fake_quantized(model: keras.Model) -> Iterator[None]:
         if locations.KERNEL.search(location.path) and "float" in location.variable.dtype:
             kernels.setdefault(id(location.layer), (location.layer, []))[1].append(location)
     with contextlib.ExitStack() as stack:
-        stack.callback(compiled.forget, model)
+        stack.push(compiled.forget_at_exit(model))
         for layer, held in kernels.values():
             stack.enter_context(hooks.replace_call(layer, _rounding_call(layer, held)))
         compiled.forget(model)

@@ -150,7 +150,7 @@ def shrinking(model: keras.Model, optimizer: Any, strength: float) -> Iterator[N
     inner = optimizers.innermost(optimizer)
     alphas = slot_variables.of(model, _SLOT)
     with contextlib.ExitStack() as stack:
-        stack.callback(compiled.forget, model)
+        stack.push(compiled.forget_at_exit(model))
         for weight in masked_weights.require(model):
             shrink = functools.partial(Shrinkage, inner, strength, alphas.beside(weight.variable))
             stack.enter_context(borrowing.patched(masks.on_mask(weight.variable), "own", shrink))

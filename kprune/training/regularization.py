@@ -41,7 +41,7 @@ def regularized(model: keras.Model, regularizer: Any) -> Iterator[None]:
         return penalty
 
     with contextlib.ExitStack() as stack:
-        stack.callback(compiled.forget, model)
+        stack.push(compiled.forget_at_exit(model))
         for weight in weights:
             stack.enter_context(borrowing.patched(weight.variable, "regularizer", add_penalty))
         compiled.forget(model)
