@@ -8,6 +8,7 @@ import pytest
 
 from kprune import allocations, criteria, patterns, refits, schedules
 from kprune._second_order import hessian
+from kprune._support import registration
 
 MEMBERS = [
     patterns.Unstructured(),
@@ -39,6 +40,13 @@ MEMBERS = [
     hessian.Backward(levenberg_marquardt=False),
     refits.LeastSquares(damping=0.5, sequential=True),
 ]
+NAMED = {
+    "tflite_float32": patterns.Block((4, 1)),
+    "tflite_dynamic": patterns.Block((16, 1)),
+    "tflite_int8": patterns.Block((16, 1)),
+    "xnnpack_1x1": patterns.Block((1, 4)),
+    "2:4": patterns.NM(2, 4),
+}
 FAMILIES = {
     "patterns": patterns,
     "allocations": allocations,
@@ -50,7 +58,8 @@ FAMILIES = {
 
 @pytest.mark.parametrize("member", MEMBERS, ids=repr)
 def test_config_makes_the_same_member(member):
-    assert type(member).from_config(member.get_config()) == member
+    arguments = json.loads(json.dumps(member.get_config()))
+    assert type(member).from_config(arguments) == member
     config = keras.saving.serialize_keras_object(member)
     again = keras.saving.deserialize_keras_object(json.loads(json.dumps(config)))
     assert again == member and hash(type(again)) == hash(type(member))
@@ -77,11 +86,33 @@ def test_data_stays_out_of_a_config():
     assert "data" not in repr(saliency)
 
 
+def doubled(step):
+    return min(0.9, 2 * step / 100)
+
+
+def test_a_function_in_a_config():
+    """By its name where it is registered; a lambda as code, which Keras warns of and refuses."""
+    member = schedules.Function(doubled, 0, 40)
+    config = json.loads(json.dumps(member.get_config()))
+    with keras.saving.CustomObjectScope({"doubled": doubled}):
+        assert schedules.Function.from_config(config) == member
+    with pytest.warns(UserWarning, match="named Python functions instead"):
+        config = schedules.Function(lambda step: 0.25).get_config()
+    with pytest.raises(ValueError, match="unsafe"):
+        schedules.Function.from_config(json.loads(json.dumps(config)))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_name_makes_a_member(family):
+def test_every_name_makes_a_member_of_its_class(family):
+    """A name is that of its class, except where a name stands for arguments too."""
     module = FAMILIES[family]
     for name in module.MEMBERS:
-        assert module.get(name) == module.get(module.get(name))
+        member = module.get(name)
+        assert name in (registration.snake_case(type(member).__name__), *NAMED)
+        if name in NAMED:
+            assert member == NAMED[name]
+        else:
+            assert member == type(member)()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

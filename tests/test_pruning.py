@@ -344,3 +344,17 @@ def test_compression_without_embeddings():
     report = kprune.prune(model, 0.5)
     assert report.compression() == (400 + 120) / (400 + 60)
     assert report.compression(embeddings=False) == 2
+
+
+@pytest.mark.parametrize("allocation", ["no such thing", "erk", "class_uniform", 3])
+def test_an_allocation_beside_a_mapping_is_checked(allocation):
+    """The mapping says how many zeros each class gets: another rule would be ignored."""
+    model = mlp()
+    before = model.get_weights()
+    with pytest.raises((ValueError, TypeError), match=r"allocation=.*expected one of.*[Ww]rite"):
+        kprune.prune(model, {"mlp/hidden": 0.5}, allocation=allocation)
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not kprune.masked_weights(model)
+    classes = kprune.prune(model, {"mlp/hidden": 0.5}, allocation="class_blind").classes
+    assert classes == {"mlp/hidden": 0.5, "mlp/logits": 0.0}

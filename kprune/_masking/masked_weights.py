@@ -30,7 +30,7 @@ def find(model: keras.layers.Layer) -> list[Weight]:
     Example:
         >>> model = kprune.wrap(model)
         >>> [weight.path for weight in kprune.masked_weights(model)]
-        ['mlp/hidden/kernel', 'mlp/logits/kernel']
+        ['lenet/dense/kernel', 'lenet/dense_1/kernel']
     """
     for layer in walk.layers(model):
         pruned_layer.complete(layer)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 import keras
+import numpy as np
 
 C = TypeVar("C", bound=type)
 M = TypeVar("M", bound="Member")
@@ -28,15 +29,38 @@ class Member:
         """Returns the constructor's arguments, ready for JSON."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         return {
-            field.name: getattr(self, field.name)
+            field.name: _to_json(getattr(self, field.name))
             for field in fields
             if field.metadata.get("config", True)
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Makes the member that `get_config` described."""
-        return cls(**config)
+        """Makes the member that `get_config` described.
+
+        Raises:
+            ValueError: an argument is a lambda, which Keras loads only after
+                `keras.config.enable_unsafe_deserialization()`.
+        """
+        return cls(**{name: _from_json(value) for name, value in config.items()})
+
+
+def _to_json(value: Any) -> Any:
+    """Returns a value as JSON knows it; members and functions as Keras serializes them."""
+    if isinstance(value, Member) or callable(value):
+        return keras.saving.serialize_keras_object(value)
+    if isinstance(value, Mapping):
+        return {name: _to_json(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_json(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _from_json(value: Any) -> Any:
+    """Returns what `_to_json` was given; a tuple comes back as a list."""
+    if isinstance(value, Mapping) and "class_name" in value:
+        return keras.saving.deserialize_keras_object(dict(value))
+    return value
 
 
 def snake_case(name: str) -> str:

@@ -31,7 +31,7 @@ def hessian_vector(
         ValueError: the mode is unknown.
 
     Example:
-        >>> from kprune.curvature import Objective
+        >>> from kprune._second_order.hessian import Objective
         >>> kernel = model.layers[0].kernel
         >>> product = hessian_vector(Objective(model, [kernel], "example"))
         >>> product(x, y, None, [np.ones(kernel.shape, "float32")])[0].shape
