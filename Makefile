@@ -5,16 +5,26 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint types slow clean
+# Two workers of one thread each; the tests of a file stay together, for they share models.
+TEST = OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+.PHONY: demo test quick slow docs lint types clean
 
 demo: $(VENV)/installed
 	$(BIN)/python scripts/prune_image_classifier.py
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(TEST) -m "not slow and not docs"
+
+quick: $(VENV)/installed
+	$(TEST) -m quick
 
 slow: $(VENV)/installed
-	$(BIN)/python -m pytest -m slow
+	$(TEST) -m slow
+
+docs: $(VENV)/installed
+	$(TEST) --dist load -m docs
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ from models import mlp
 
 from kprune.calibration import Calibration
 
+pytestmark = pytest.mark.quick
+
 X = np.arange(7 * 12, dtype="float32").reshape(7, 12)
 Y, WEIGHT = np.arange(7), np.linspace(0, 1, 7)
 

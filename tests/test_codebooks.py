@@ -6,6 +6,8 @@ from scipy.cluster import vq
 
 from kprune.training import codebooks
 
+pytestmark = pytest.mark.quick
+
 FIGURE = np.array(  # figure 3 of Deep Compression
     [
         [2.09, -0.98, 1.48, 0.09],

@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as hnp
 from kprune.export import _coding
 from kprune.export._coding import bits, gaps, huffman, reader
 
+pytestmark = pytest.mark.quick
+
 FIBONACCI = np.array([1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987, 1597, 2584])
 NOISE = np.random.default_rng(0).standard_normal(3000)
 fast = hypothesis.settings(max_examples=60, deadline=None)

@@ -1,11 +1,10 @@
-"""Criteria: every one with every allocation and pattern, and the formulas in closed form."""
-
-import itertools
+"""Criteria: each with every allocation and every pattern, and the formulas in closed form."""
 
 import keras
 import numpy as np
 import pytest
 from models import mlp
+from pairwise import combinations
 
 import kprune
 from kprune import allocations, criteria, patterns
@@ -25,11 +24,12 @@ CRITERIA = {
     "sparse_gpt": lambda data: criteria.SparseGPT(data[0]),
 }
 PATTERNS = ["unstructured", "2:4", "tflite_float32", "channel"]
-COMBINATIONS = list(itertools.product(CRITERIA, allocations.MEMBERS, PATTERNS))
 
 
-@pytest.mark.parametrize(("criterion", "allocation", "pattern"), COMBINATIONS)
-def test_every_combination(criterion, allocation, pattern, data):
+@pytest.mark.parametrize(
+    ("criterion", "allocation", "pattern"), combinations(CRITERIA, allocations.MEMBERS, PATTERNS)
+)
+def test_every_pair_of_choices(criterion, allocation, pattern, data):
     """One-shot in two stages: exact, monotone, and zeros exactly where the masks say."""
     model = kprune.wrap(mlp(), pattern=pattern)
     made = criteria.get(CRITERIA[criterion](tuple(each[FEW] for each in data)))

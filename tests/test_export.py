@@ -4,8 +4,8 @@ import dataclasses
 import gzip
 import json
 import os
-import signal
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -245,13 +245,124 @@ def test_a_dense_file_has_dense_tensors_with_zeros(tmp_path):
     assert report.dense_bytes is None
 
 
-def test_an_interpreter_that_dies_is_an_error_and_no_crash(tmp_path, monkeypatch):
-    program = tmp_path / "program.py"
-    program.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+@pytest.fixture
+def children(monkeypatch):
+    """The processes of interpreters that a test starts."""
+    started = {}
+    monkeypatch.setattr(trial, "_children", started)
+    yield started
+    for child in started.values():
+        child.end()
+
+
+FATAL = """
+import os, signal, sys
+sys.path.insert(0, {folder!r})
+import interpreter
+
+run = interpreter.run
+def fatal(*arguments):
+    exec(open({death!r}).read())
+    return run(*arguments)
+interpreter.run = fatal
+interpreter.serve(sys.argv[1])
+"""
+DEATHS = {
+    "os.kill(os.getpid(), signal.SIGSEGV)": "died of it .SIGSEGV",
+    "os.write(2, b'bad news' + bytes([10])); os._exit(1)": "refuses it .bad news",
+    "os._exit(1)": "refuses it .without a word",
+    "raise ValueError('of no use')": "refuses it .ValueError: of no use",
+}
+
+
+def test_an_interpreter_that_dies_is_an_error_and_no_crash(tmp_path, monkeypatch, children):
+    """The process that was asked goes on, and the next file is run as if nothing had been."""
+    death, program = tmp_path / "death.py", tmp_path / "program.py"
+    folder = os.path.dirname(interpreter.__file__)
+    program.write_text(FATAL.format(folder=folder, death=str(death)))
+    death.write_text("")
     monkeypatch.setattr(interpreter, "__file__", str(program))
-    with pytest.raises(export.ExportError, match=signal.SIGSEGV.name):
-        export.to_tflite(network(), tmp_path / "model.tflite")
-    assert os.listdir(tmp_path) == ["program.py"]
+    model, path = network(), tmp_path / "model.tflite"
+    export.to_tflite(model, path)
+    content, ids = path.read_bytes(), {key: each.process.pid for key, each in children.items()}
+    x = [{"features": np.ones((2, EVEN), "float32")}]
+    expected = trial.run(path, x).outputs[0]["output_0"]
+    for runtime in trial.runtimes():
+        for statement, message in DEATHS.items():
+            death.write_text(statement)
+            with pytest.raises(export.ExportError, match=message):
+                trial.run(path, x, runtime)
+    with pytest.raises(export.ExportError, match="of no use"):
+        export.to_tflite(model, path)
+    assert sorted(os.listdir(tmp_path)) == ["death.py", "model.tflite", "program.py"]
+    assert path.read_bytes() == content
+    death.write_text("")
+    np.testing.assert_array_equal(trial.run(path, x).outputs[0]["output_0"], expected)
+    assert {key: each.process.pid for key, each in children.items()} == ids
+
+
+def test_a_process_that_has_ended_is_started_again(tmp_path, children):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(network()).convert())
+    x = [{"features": np.ones((1, EVEN), "float32")}]
+    expected = trial.run(path, x).outputs[0]["output_0"]
+    for end in (lambda child: child.process.kill(), lambda child: child.end()):
+        (ended,) = children.values()
+        end(ended)
+        ended.process.wait()
+        np.testing.assert_array_equal(trial.run(path, x).outputs[0]["output_0"], expected)
+        assert ended not in children.values()
+
+
+@pytest.mark.parametrize("death", ["os.kill(os.getpid(), signal.SIGSEGV)", "sys.exit(0)"])
+def test_an_interpreter_that_cannot_be_loaded_is_told(tmp_path, monkeypatch, children, death):
+    program = tmp_path / "program.py"
+    program.write_text(f"import os, signal, sys; {death}")
+    monkeypatch.setattr(interpreter, "__file__", str(program))
+    with pytest.raises(export.ExportError, match="SIGSEGV" if "kill" in death else "without a wo"):
+        trial.run(tmp_path / "model.tflite", [])
+
+
+@pytest.mark.parametrize("runtime", trial.RUNTIMES)
+def test_memory_and_outputs_do_not_depend_on_earlier_files(tmp_path, children, runtime):
+    """What a fresh process measures, after a file that is far larger."""
+    files, size = {}, {256: 4 * 256 * 512, 2048: 4 * 2048 * 1024}
+    for width, hidden in ((256, 512), (2048, 1024)):
+        model = network(width, hidden=hidden, outputs=1)
+        files[width] = tmp_path / f"{width}.tflite"
+        files[width].write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+
+    def measured(width):
+        return trial.run(files[width], [{"features": np.ones((1, width), "float32")}], runtime)
+
+    first, large, again = measured(256), measured(2048), measured(256)
+    assert large.peak_bytes > size[2048]
+    # Linux counts pages in batches, so a few hundred kilobytes come and go.
+    assert again.peak_bytes == pytest.approx(first.peak_bytes, abs=size[2048] / 10)
+    assert size[256] < again.peak_bytes < size[2048] / 2
+    np.testing.assert_array_equal(first.outputs[0]["output_0"], again.outputs[0]["output_0"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc, of Linux")
+@pytest.mark.parametrize("busy", [False, True])
+def test_processes_end_with_the_one_that_started_them(tmp_path, children, busy):
+    """Its end closes their stdin, whatever it died of; a file that is being run ends too."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(network()).convert())
+    x = {"features": np.ones((1, EVEN), "float32")}
+    trial.run(path, [x])
+    (child,) = children.values()
+    pid, below = child.process.pid, []
+    if busy:
+        np.savez(tmp_path / "inputs.npz", **{"0/features": x["features"]})
+        request = ["race", str(tmp_path / "inputs.npz"), 600, 1, str(path)]
+        child.process.stdin.write(json.dumps(request) + "\n")
+        child.process.stdin.flush()
+        while not below:
+            below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    child.process.stdin.close()
+    assert child.process.wait(timeout=30) == 0
+    assert not any(Path(f"/proc/{each}").exists() for each in below)
 
 
 def test_calibration_that_would_kill_the_process_is_refused(tmp_path):

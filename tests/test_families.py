@@ -10,6 +10,8 @@ from kprune import allocations, criteria, patterns, refits, schedules
 from kprune._second_order import hessian
 from kprune._support import registration
 
+pytestmark = pytest.mark.quick
+
 MEMBERS = [
     patterns.Unstructured(),
     patterns.Block((4, 1)),
@@ -46,6 +48,13 @@ NAMED = {
     "tflite_int8": patterns.Block((16, 1)),
     "xnnpack_1x1": patterns.Block((1, 4)),
     "2:4": patterns.NM(2, 4),
+}
+BASES = {
+    "patterns": patterns.Pattern,
+    "allocations": allocations.Allocation,
+    "criteria": criteria.Criterion,
+    "curvature": hessian.Diagonal,
+    "refits": refits.Refit,
 }
 FAMILIES = {
     "patterns": patterns,
@@ -109,6 +118,7 @@ def test_every_name_makes_a_member_of_its_class(family):
     for name in module.MEMBERS:
         member = module.get(name)
         assert name in (registration.snake_case(type(member).__name__), *NAMED)
+        assert isinstance(member, BASES[family])
         if name in NAMED:
             assert member == NAMED[name]
         else:

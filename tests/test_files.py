@@ -8,6 +8,8 @@ import pytest
 
 from kprune._support import files
 
+pytestmark = pytest.mark.quick
+
 
 def tree(root: pathlib.Path) -> dict[str, bytes]:
     """Everything below a directory, hidden files too."""

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from kprune._selection import scores, threshold
 
+pytestmark = pytest.mark.quick
+
 DTYPES = ["float16", ml_dtypes.bfloat16, "float32", "float64"]
 
 

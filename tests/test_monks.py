@@ -2,12 +2,11 @@
 
 import itertools
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 from absl import app, flags
@@ -291,15 +290,9 @@ def test_a_wrong_folder_is_a_usage_error(arguments, message):
 
 
 def test_help_shows_every_flag():
-    done = subprocess.run(
-        [sys.executable, str(Path(reproduce_monks.__file__)), "--help"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        check=False,
-    )
+    page = programs.run(reproduce_monks.__file__, "--help", good=False)
     chosen = flags.FlagValues()
     reproduce_monks.define_flags(chosen)
     for name in chosen:
-        assert f"--{name}:" in done.stdout or f"--[no]{name}:" in done.stdout
-    assert "Traceback" not in done.stderr
+        assert f"--{name}:" in page or f"--[no]{name}:" in page
+    assert "Traceback" not in page

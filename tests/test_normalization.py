@@ -6,6 +6,8 @@ import pytest
 
 import kprune
 
+pytestmark = pytest.mark.quick
+
 layers = keras.layers
 
 

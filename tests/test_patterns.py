@@ -10,6 +10,8 @@ from kprune import patterns
 from kprune._masking import locations
 from kprune._selection import scores, threshold
 
+pytestmark = pytest.mark.quick
+
 MEMBERS = {
     "unstructured": patterns.Unstructured(),
     "block": patterns.Block((4, 1)),

@@ -2,15 +2,17 @@
 
 import os
 import pty
-import subprocess
-import sys
+import select
+from concurrent import futures
 
+import programs
 import pytest
 
 from kprune._support import progress
 
 PROGRAM = """
-import time
+import os, time
+os.environ |= {{"TERM": "xterm", "COLUMNS": "100"}}
 from kprune._support import progress
 progress.PATIENCE = {patience}
 for _ in progress.track(range(4), "outer work"):
@@ -20,38 +22,33 @@ print("done")
 """
 
 
-def in_a_terminal(patience):
+def in_a_terminal(tmp_path, patience):
     """Runs the program with a terminal for its standard error; returns what that showed."""
     ours, theirs = pty.openpty()
-    program = PROGRAM.format(patience=patience)
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    running = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=theirs, env=environment
-    )
+    program, out = tmp_path / "program.py", tmp_path / "out"
+    program.write_text(PROGRAM.format(patience=patience))
+    with futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(
+            programs.ask, [str(program)], str(tmp_path), str(out), os.ttyname(theirs)
+        )
+        shown = b""
+        while select.select([ours], [], [], 0.1)[0] or not running.done():
+            if select.select([ours], [], [], 0.1)[0]:
+                shown += os.read(ours, 4096)
     os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not piece:
-            break
-        shown += piece
-    out, _ = running.communicate(timeout=60)
     os.close(ours)
-    assert running.returncode == 0 and out == b"done\n"
+    assert running.result() == 0 and out.read_text() == "done\n"
     return shown.decode(errors="replace")
 
 
-def test_a_bar_shows_what_is_done_and_what_is_left():
-    shown = in_a_terminal(patience=0.0)
+def test_a_bar_shows_what_is_done_and_what_is_left(tmp_path):
+    shown = in_a_terminal(tmp_path, patience=0.0)
     assert "outer work" in shown and "inner work" in shown
     assert "2/3" in shown and "3/4" in shown and "left" in shown
 
 
-def test_quick_work_is_silent():
-    shown = in_a_terminal(patience=30.0)
+def test_quick_work_is_silent(tmp_path):
+    shown = in_a_terminal(tmp_path, patience=30.0)
     assert "work" not in shown
 
 

@@ -6,6 +6,8 @@ import pytest
 from kprune import patterns
 from kprune._second_order.solvers import damping, exact_obs, least_squares, sparse_gpt
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture(params=[(24, 5), (7, 3)], ids=str)
 def layer(request):

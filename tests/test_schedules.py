@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from kprune import schedules
 
+pytestmark = pytest.mark.quick
+
 PolynomialDecay = schedules.PolynomialDecay
 
 

@@ -3,15 +3,14 @@
 import gzip
 import json
 import math
-import os
 import struct
-import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import keras
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 from absl import app, flags
@@ -33,6 +32,7 @@ SCRIPTS = Path(prune_image_classifier.__file__).parent
 MNIST = SCRIPTS.parent.parent / "shared" / "data" / "mnist"
 PROGRAM = "prune_image_classifier.py"
 FLAGS = flags.FLAGS
+PRECISIONS = "none", "int8"
 SHORT = "--epochs=2", "--prune_epochs=2", "--fine_tune_epochs=1", "--verbose=0"
 
 
@@ -46,12 +46,13 @@ def run(directory: Path, *arguments: str) -> dict:
 
 @pytest.fixture(scope="module")
 def default(tmp_path_factory):
-    """A short run on the digits with every default but the epochs: directory, results, output."""
+    """A short run on the digits in two precisions: directory, results, output."""
     directory = tmp_path_factory.mktemp("default")
     page = directory / "stdout"
     with page.open("w") as stdout, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", stdout)
-        results = run(directory, "--epochs=4", "--prune_epochs=4", "--fine_tune_epochs=2")
+        epochs = "--epochs=4", "--prune_epochs=4", "--fine_tune_epochs=2"
+        results = run(directory, *epochs, f"--quantization={','.join(PRECISIONS)}")
     return directory, results, page.read_text()
 
 
@@ -109,7 +110,7 @@ def test_compression_counts_every_parameter(default):
     assert f"{expected:.2f}x" in page
 
 
-@pytest.mark.parametrize("quantization", options.QUANTIZATIONS)
+@pytest.mark.parametrize("quantization", PRECISIONS)
 @pytest.mark.parametrize("stem", ["dense", "pruned"])
 def test_tflite_accuracy_is_that_of_the_interpreter(default, stem, quantization):
     directory, results, page = default
@@ -127,6 +128,15 @@ def test_tflite_accuracy_is_that_of_the_interpreter(default, stem, quantization)
         right += int(interpreter.get_tensor(given["index"]).argmax()) == label
     assert entry["accuracy"] == pytest.approx(right / len(y))
     assert f"{100 * right / len(y):.2f} %" in page
+
+
+@pytest.mark.slow
+def test_every_precision_is_written_by_default(tmp_path):
+    results = run(tmp_path, *SHORT, "--nodense_extra")
+    for stem in ("dense", "pruned"):
+        for quantization in options.QUANTIZATIONS:
+            (entry,) = entries(results, stem, f"tflite {quantization}")
+            assert (tmp_path / entry["name"]).stat().st_size == entry["bytes"]
 
 
 @pytest.mark.parametrize("stem", ["dense", "pruned"])
@@ -283,20 +293,13 @@ adjust_dropout quantization sparse_tflite seed verbose
 
 
 def test_help_shows_every_flag():
-    done = subprocess.run(
-        [sys.executable, str(SCRIPTS / PROGRAM), "--help"],
-        capture_output=True,
-        text=True,
-        cwd="/",
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        check=False,
-    )
+    page = programs.run(SCRIPTS / PROGRAM, "--help", directory="/", good=False)
     defined = FLAGS.get_key_flags_for_module(options)
     assert {flag.name for flag in defined} == set(NAMES.split())
     for flag in defined:
-        assert f"--{flag.name}:" in done.stdout or f"--[no]{flag.name}:" in done.stdout
+        assert f"--{flag.name}:" in page or f"--[no]{flag.name}:" in page
         assert flag.help.split(">: ")[-1][0].isupper()
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in page
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from models import compiled, mlp
+from pairwise import combinations
 
 import kprune
 from kprune import criteria
@@ -355,9 +356,14 @@ def test_a_loss_is_needed(criterion, data):
         kprune.prune(kprune.wrap(plain), 0.5, SECOND_ORDER[criterion](data))
 
 
-@pytest.mark.parametrize("damping", ["auto", 0.0, 0.01])
-@pytest.mark.parametrize("criterion", ["obs", "obs full", "obs block", "sparse_gpt"])
-@pytest.mark.parametrize("case", ["few", "dead", "repeated"])
+@pytest.mark.parametrize(
+    ("case", "criterion", "damping"),
+    combinations(
+        ["few", "dead", "repeated"],
+        ["obs", "obs full", "obs block", "sparse_gpt"],
+        ["auto", 0.0, 0.01],
+    ),
+)
 def test_poor_data_gives_finite_weights_or_a_message(case, criterion, damping, data):
     """Fewer samples than inputs, inputs that are always zero, samples all alike."""
     x, y = (each.copy() for each in data)
@@ -430,6 +436,7 @@ def test_embeddings_are_cut_by_how_often_they_are_looked_up():
         kprune.wrap(model, include="embedding")
 
 
+@pytest.mark.slow
 def test_pruning_a_real_task_keeps_what_magnitude_loses():
     """One shot at 80 % on handwritten digits: the order of the methods is that of their papers."""
     from sklearn import datasets

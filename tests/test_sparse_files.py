@@ -1,8 +1,6 @@
 """Sparse .tflite files: smallest, exact in every interpreter, and dense only for a reason."""
 
-import itertools
 import json
-import math
 
 import hypothesis
 import keras
@@ -71,7 +69,7 @@ def pruned_arrays():
 
 
 @hypothesis.given(pruned_arrays())
-@hypothesis.settings(deadline=None, max_examples=60)
+@hypothesis.settings(deadline=None, max_examples=30)
 def test_every_layout_holds_the_array_in_the_bytes_that_were_counted(array):
     for size, layout in encoder._sizes(array):
         sparse = sparse_array.encode(array, layout)
@@ -441,14 +439,13 @@ def test_shared_values_stay_shared(tmp_path):
             return {"y": tf.nn.relu(a @ self.kernel)}
 
     module = Module()
-    functions = [module.both.get_concrete_function(), module.one.get_concrete_function()]
     tf.saved_model.save(module, str(tmp_path / "saved"), {"both": module.both, "one": module.one})
     dense = tf.lite.TFLiteConverter.from_saved_model(
         str(tmp_path / "saved"), signature_keys=["both", "one"]
     ).convert()
     made = sparsification.rewrite(dense, targets.Target())
     nonzero = np.count_nonzero(module.kernel.numpy())
-    assert len(functions) == 2 and made.sparse
+    assert made.sparse
     assert len(made.content) < len(dense) - 64 * 128 * 4 + nonzero * 5 + 1500
     x = np.random.default_rng(1).standard_normal((3, 64)).astype("float32")
     with pytest.warns(UserWarning, match="deprecat"):
@@ -461,8 +458,16 @@ def test_shared_values_stay_shared(tmp_path):
     np.testing.assert_allclose(one, np.maximum(expected, 0), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", [layers.LSTM, layers.GRU, layers.SimpleRNN])
-@pytest.mark.parametrize("quantization", [None, "float16", "dynamic"])
+@pytest.mark.parametrize(
+    ("cell", "quantization"),
+    [
+        (layers.LSTM, None),
+        (layers.LSTM, "float16"),
+        (layers.LSTM, "dynamic"),
+        (layers.GRU, None),
+        (layers.SimpleRNN, "dynamic"),
+    ],
+)
 def test_recurrent_layers(tmp_path, cell, quantization):
     tokens = keras.Input((7,), dtype="int32")
     x = cell(64)(layers.Embedding(200, 32)(tokens))
@@ -477,8 +482,11 @@ def test_recurrent_layers(tmp_path, cell, quantization):
 # --- targets -----------------------------------------------------------------------------------
 
 
-def wide(zeros, block, width=512, seed=0):
-    return network(width=width, zeros=zeros, block=block, hidden=width, outputs=width)
+WIDE = 512  # the narrowest square matrix for which a sparse kernel is faster
+
+
+def wide(zeros, block):
+    return network(width=WIDE, zeros=zeros, block=block, hidden=WIDE)
 
 
 @pytest.mark.parametrize(
@@ -517,11 +525,11 @@ def test_targets_choose_by_the_measured_rules(
         threads=threads,
         timing_seconds=0,
     )
-    stored = {each.encoding for each in report.tensors if len(each.shape) == 2}
-    assert (encodings.NATIVE in stored) == native
+    (matrix,) = [each for each in report.tensors if each.shape == (WIDE, WIDE)]
+    assert (matrix.encoding == encodings.NATIVE) == native
     if native:
-        assert {each.block for each in report.tensors if len(each.shape) == 2} == {(1, block)}
-        x = np.random.default_rng(0).standard_normal((1, 512), "float32")
+        assert matrix.block == (1, block)
+        x = np.random.default_rng(0).standard_normal((1, WIDE), "float32")
         (ours,) = interpret(path, x)
         limit = 0.05 if quantization else 1e-5
         np.testing.assert_allclose(ours, model(x), atol=limit * np.abs(model(x)).max())
@@ -544,5 +552,3 @@ def test_report_tells_costs(tmp_path):
     text = str(report)
     assert "loads in" in text and "peak" in text and "a call" in text
     assert json.loads(json.dumps(report.to_dict()))["latency"]["calls"] == report.latency.calls
-    assert math.prod(report.tensors[0].shape) >= 1
-    assert list(itertools.islice(report.tensors, 1))

@@ -10,6 +10,8 @@ import pytest
 
 import kprune
 
+pytestmark = pytest.mark.quick
+
 ROOT = pathlib.Path(kprune.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 DESIGN = ROOT.parent / "docs" / "design.md"

@@ -166,6 +166,7 @@ def run(directory: Path, *arguments: str) -> tuple[dict, str]:
     return json.loads((directory / "results.json").read_text()), printed
 
 
+@pytest.mark.slow
 def test_the_program_prunes_resumes_and_writes_a_plain_classifier(tmp_path, preset):
     given = f"--load={preset}", "--method=nip", "--sparsity=0.75"
     first, table = run(tmp_path, *given)

@@ -56,6 +56,7 @@ def test_every_optimizer(name, data):
     check(model, before)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("loop", LOOPS)
 def test_every_loop(loop, data):
     model = kprune.wrap(compiled(mlp(), "adam", **LOOPS[loop]))

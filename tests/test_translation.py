@@ -225,6 +225,7 @@ def test_a_retraining_rate_is_halved_after_each_epoch():
         assert float(model.optimizer.learning_rate) == pytest.approx(rate)
 
 
+@pytest.mark.slow
 def test_the_program_prunes_and_a_second_run_has_nothing_to_do(tmp_path):
     program = "scripts/prune_translation.py"
     printed = programs.run(ROOT / program, f"--output_dir={tmp_path}", *TINY)

@@ -22,6 +22,7 @@ def state(model):
     }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("kind", KINDS)
 def test_wrap_and_strip_change_nothing_else(kind):
     model, x = KINDS[kind]()

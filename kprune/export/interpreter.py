@@ -1,27 +1,41 @@
-"""A program that runs .tflite files in a stock interpreter, in a process of its own.
+"""Runs .tflite files in TensorFlow's or LiteRT's interpreter, outside the process that asks.
 
 Some files kill the process that loads them, so none is run by the process that made it. This
 program is started by its path and imports nothing of kprune, Keras or TensorFlow's top level: the
-interpreter alone loads in 0.1 s, where `import tensorflow` takes three to ten.
+interpreter alone loads in 0.3 s, where `import tensorflow` takes three to ten.
 
-    python interpreter.py run tensorflow model.tflite inputs.npz outputs.npz True
-    python interpreter.py race litert inputs.npz 0.5 1 first.tflite second.tflite
+    python interpreter.py tensorflow
+
+It loads the interpreter once, prints `{"forks": true}`, and then answers requests, a line of JSON
+each, with a line of JSON, until its stdin is closed:
+
+    ["run", "model.tflite", "inputs.npz", "outputs.npz", true]
+    ["race", "inputs.npz", 0.5, 1, "first.tflite", "second.tflite"]
 
 `run` writes what a file computes; the last argument is whether XNNPACK is on, as it is by default.
-`race` times files in turn, call by call, for some seconds, with some threads. Both print JSON.
-inputs.npz holds one array under "run/name" for each run and input; outputs.npz gets the same for
-each output. An error of the interpreter is the last line on stderr, with status 1.
+`race` times files in turn, call by call, for some seconds, with some threads. inputs.npz holds one
+array under "run/name" for each run and input; outputs.npz gets the same for each output.
+
+An answer is `{"result": ...}`, `{"error": "ValueError: ..."}`, or `{"signal": 11}` where the file
+killed the interpreter. On Linux each request is answered by a fork of this process, so no file
+meets what an earlier one left behind, and memory is measured from the same start each time.
+Elsewhere it prints `{"forks": false}`, answers one request and ends.
 """
 
+import contextlib
 import importlib.util
 import json
+import os
 import re
+import select
+import signal
 import sys
+import tempfile
 import time
 import types
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -60,18 +74,17 @@ def read(inputs: str) -> dict[str, dict[str, Any]]:
     return runs
 
 
-def run(runtime: str, model: str, inputs: str, outputs: str, xnnpack: str) -> dict[str, Any]:
+def run(module: Any, model: str, inputs: str, outputs: str, xnnpack: bool) -> dict[str, Any]:
     """Runs a file on every run of `inputs` and writes what came out to `outputs`.
 
     Returns how long it took to load, and by how much the memory grew at the most.
     """
-    module, runs = load(runtime), read(inputs)
-    kernels = module.OpResolverType
+    runs, kernels = read(inputs), module.OpResolverType
     before, start = memory(), time.perf_counter()
     interpreter = module.Interpreter(
         model_path=model,
         experimental_op_resolver_type=kernels.AUTO
-        if xnnpack == "True"
+        if xnnpack
         else kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
@@ -92,13 +105,12 @@ def run(runtime: str, model: str, inputs: str, outputs: str, xnnpack: str) -> di
     return {"load_seconds": seconds, "peak_bytes": peak}
 
 
-def race(runtime: str, inputs: str, seconds: str, threads: str, *models: str) -> dict[str, Any]:
+def race(module: Any, inputs: str, seconds: float, threads: int, *models: str) -> dict[str, Any]:
     """Times one call of each file in turn, again and again, and returns the seconds of each."""
-    module, runs = load(runtime), read(inputs)
-    values = next(iter(runs.values()))
+    values = next(iter(read(inputs).values()))
     runners = []
     for model in models:
-        interpreter = module.Interpreter(model_path=model, num_threads=int(threads))
+        interpreter = module.Interpreter(model_path=model, num_threads=threads)
         details = interpreter.get_signature_runner().get_input_details()
         for name, detail in details.items():
             interpreter.resize_tensor_input(detail["index"], values[name].shape)
@@ -108,7 +120,7 @@ def race(runtime: str, inputs: str, seconds: str, threads: str, *models: str) ->
         interpreter.invoke()
         runners.append(interpreter)
     times: list[list[float]] = [[] for _ in models]
-    end = time.perf_counter() + float(seconds)
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[0]) < 3:
         for runner, taken in zip(runners, times, strict=True):
             start = time.perf_counter()
@@ -118,19 +130,84 @@ def race(runtime: str, inputs: str, seconds: str, threads: str, *models: str) ->
 
 
 def memory(peak: bool = False) -> int | None:
-    """Returns the bytes that this process holds, or has held at the most; Linux tells them."""
+    """Returns the bytes that this process holds, or has held at the most, on Linux.
+
+    The code of shared libraries is left out: how much of it has been read says nothing of a file.
+    """
     try:
         status = Path("/proc/self/status").read_text()
+        mappings = Path("/proc/self/smaps").read_text()
     except OSError:
         return None
     found = re.search(r"VmHWM:\s+(\d+)" if peak else r"VmRSS:\s+(\d+)", status)
-    return int(found[1]) * 1024 if found else None
+    code = re.findall(r"\.so\S*\nSize:[^\n]*\n(?:[A-Z]\w+:[^\n]*\n)*?Rss:\s+(\d+)", mappings)
+    return (int(found[1]) - sum(map(int, code))) * 1024 if found else None
+
+
+def answer(module: Any, request: list[Any]) -> dict[str, Any]:
+    """Returns the result of a request, or the error that it ended with."""
+    command, *arguments = request
+    function = run if command == "run" else race
+    try:
+        return {"result": function(module, *arguments)}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def answer_in_a_fork(module: Any, request: list[Any]) -> dict[str, Any]:
+    """Answers a request in a child process; one that is killed is an answer too."""
+    receiving, sending = os.pipe()
+    with tempfile.TemporaryFile() as log, open(receiving, "rb") as pipe:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.dup2(log.fileno(), 1)
+                os.dup2(log.fileno(), 2)
+                with open(sending, "w") as made:
+                    json.dump(answer(module, request), made)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(sending)
+        # The process that asks says nothing before it has an answer: stdin is at its end.
+        if sys.stdin in select.select([pipe, sys.stdin], [], [])[0]:
+            os.kill(child, signal.SIGKILL)
+        content, (_, status) = pipe.read(), os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            return {"signal": os.WTERMSIG(status)}
+        if status:
+            log.seek(0)
+            return {"error": last_line(log)}
+    return dict(json.loads(content))
+
+
+def last_line(log: IO[bytes]) -> str:
+    """Returns the last line of a log that is not empty."""
+    lines = log.read().decode(errors="replace").splitlines()
+    return next((line for line in reversed(lines) if line.strip()), "without a word")
+
+
+def serve(runtime: str) -> None:
+    """Answers the requests on stdin."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what interpreters print is no answer
+    forks = sys.platform == "linux"
+    try:
+        module = load(runtime)
+    except Exception as error:
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers)
+        return
+    print(json.dumps({"forks": forks}), file=answers)
+    for line in iter(sys.stdin.readline, ""):
+        request = json.loads(line)
+        made = answer_in_a_fork(module, request) if forks else answer(module, request)
+        print(json.dumps(made), file=answers)
+        if not forks:
+            return
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # the interpreter's class announces its move to LiteRT
-    try:
-        command, *arguments = sys.argv[1:]
-        print(json.dumps((run if command == "run" else race)(*arguments)))
-    except Exception as error:
-        sys.exit(f"{type(error).__name__}: {error}".replace("\n", " "))
+    with contextlib.suppress(BrokenPipeError):  # the process that asked is gone
+        serve(sys.argv[1])

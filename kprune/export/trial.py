@@ -1,5 +1,6 @@
 """A .tflite file on trial: run in the stock interpreters, and held against its dense sister."""
 
+import atexit
 import contextlib
 import dataclasses
 import importlib.util
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
@@ -137,7 +139,8 @@ def run(path: Path, runs: Runs, runtime: str = "tensorflow", xnnpack: bool = Tru
     """
     with tempfile.TemporaryDirectory() as directory:
         outputs = Path(directory, "outputs.npz")
-        told = _child("run", runtime, path, _write(directory, runs), outputs, xnnpack)
+        given = _write(directory, runs)
+        told = _child(runtime).ask("run", os.path.abspath(path), given, str(outputs), xnnpack)
         results: list[verification.Values] = [{} for _ in runs]
         with np.load(outputs) as found:
             for key in found.files:
@@ -161,42 +164,118 @@ def race(
     """
     with tempfile.TemporaryDirectory() as directory:
         given = _write(directory, [inputs])
-        told = _child("race", runtimes()[-1], given, seconds, threads, *paths)
+        files = map(os.path.abspath, paths)
+        told = _child(runtimes()[-1]).ask("race", given, seconds, threads, *files)
     times: list[list[float]] = told["seconds"]
     return times
 
 
-def _write(directory: str, runs: Runs) -> Path:
-    path = Path(directory, "inputs.npz")
+def _write(directory: str, runs: Runs) -> str:
+    path = os.path.join(directory, "inputs.npz")
     arrays = {f"{i}/{key}": value for i, run in enumerate(runs) for key, value in run.items()}
     np.savez(path, **arrays)  # type: ignore[arg-type]
     return path
 
 
-def _child(command: str, runtime: str, *arguments: Any) -> dict[str, Any]:
-    """Runs the program of `interpreter`, and returns what it printed."""
-    done = subprocess.run(
-        # -P: the folder of the program must not come before the standard library.
-        [sys.executable, "-P", interpreter.__file__, command, runtime, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        check=False,
-    )
-    if done.returncode:
-        raise verification.ExportError(_last_words(done, runtime))
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+class Child:
+    """The program of `interpreter` in a process of its own, which answers one request at a time.
+
+    Args:
+        runtime: the interpreter that it loads.
+    """
+
+    def __init__(self, runtime: str) -> None:
+        self.name = {"tensorflow": "TFLite", "litert": "LiteRT"}[runtime]
+        self.process = subprocess.Popen(
+            # -P: the folder of the program must not come before the standard library.
+            [sys.executable, "-P", interpreter.__file__, runtime],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "OPENBLAS_NUM_THREADS": "1",  # NumPy's: a process with threads should not fork
+            },
+        )
+        self.lock = threading.Lock()
+        self.forks = self.read()["forks"]
+
+    def ask(self, *request: Any) -> dict[str, Any]:
+        """Returns the answer to a request.
+
+        Raises:
+            ExportError: the interpreter refuses a file or dies of it.
+        """
+        try:
+            with self.lock:
+                assert self.process.stdin is not None
+                with contextlib.suppress(BrokenPipeError):  # it is dead; `read` says of what
+                    self.process.stdin.write(json.dumps(request) + "\n")
+                    self.process.stdin.flush()
+                result: dict[str, Any] = self.read()["result"]
+            if not self.forks:
+                self.end()
+            return result
+        except verification.ExportError:
+            raise
+        except BaseException:  # interrupted: its answer would be taken for that of the next
+            self.end()
+            raise
+
+    def read(self) -> dict[str, Any]:
+        """Reads an answer; errors become exceptions."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else self._last_words()
+        if number := answer.get("signal"):
+            cause = str(number)
+            with contextlib.suppress(ValueError):
+                cause = signal.Signals(number).name
+            raise verification.ExportError(
+                f"the stock {self.name} interpreter died of it ({cause})"
+            )
+        if error := answer.get("error"):
+            words = textwrap.shorten(error, 300, placeholder=" ...")
+            raise verification.ExportError(
+                f"the stock {self.name} interpreter refuses it ({words})"
+            )
+        return answer
+
+    def _last_words(self) -> dict[str, Any]:
+        status = self.process.wait()
+        return {"signal": -status} if status < 0 else {"error": "without a word"}
+
+    def end(self) -> None:
+        """Ends the process."""
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()  # the end of stdin ends the program, and what it runs
+        self.process.wait()
 
 
-def _last_words(done: subprocess.CompletedProcess[str], runtime: str) -> str:
-    """Tells how the child ended."""
-    name = {"tensorflow": "TFLite", "litert": "LiteRT"}[runtime]
-    if done.returncode < 0:
-        cause = str(-done.returncode)
-        with contextlib.suppress(ValueError):
-            cause = signal.Signals(-done.returncode).name
-        return f"the stock {name} interpreter died of it ({cause})"
-    lines = [line for line in done.stderr.splitlines() if line.strip()] or ["without a word"]
-    words = textwrap.shorten(lines[-1], 300, placeholder=" ...")
-    return f"the stock {name} interpreter refuses it ({words})"
+_children: dict[tuple[int, str], Child] = {}
+_lock = threading.Lock()
+
+
+def _child(runtime: str) -> Child:
+    """Returns the process of a runtime, started at the first file and again where it has ended."""
+    key = os.getpid(), runtime  # a fork of this process has children of its own
+    with _lock:
+        child = _children.get(key)
+        if child is not None and child.process.poll() is not None:
+            child.end()
+            child = None
+        if child is None:
+            child = _children[key] = Child(runtime)
+        return child
+
+
+@atexit.register
+def _end_children() -> None:
+    for (parent, _), child in _children.items():
+        if parent == os.getpid():
+            child.end()
+    _children.clear()
