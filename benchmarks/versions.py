@@ -1,4 +1,4 @@
-"""Compares the speed of two checkouts of kprune: the same small programs, in processes that take turns.
+"""Compares the speed of two checkouts of kprune by the same programs, run in turn.
 
     git worktree add ../before COMMIT
     python benchmarks/versions.py --before=../before --json=versions.json
@@ -55,8 +55,9 @@ def network(width: int) -> Any:
 
 def train_step() -> list[float]:
     """Steps of a network of 1.9 million weights, 80 % pruned, batch 64."""
-    import kprune
     import numpy as np
+
+    import kprune
 
     model = network(1024)
     kprune.prune(model, 0.8)
@@ -77,24 +78,26 @@ def mask_update() -> list[float]:
 
 def layer_solve() -> list[float]:
     """Optimal Brain Surgeon to 80 % in a network of 256 units a layer, from 512 samples."""
-    import kprune
     import numpy as np
+
+    import kprune
 
     x = np.random.default_rng(0).random((512, 784), np.float32)
 
     def solve() -> None:
         kprune.prune(network(256), 0.8, kprune.criteria.OBS(x, damping=0.01))
 
-    return list(repeat(solve, 4, 1))
+    return list(repeat(solve, 3, 1))
 
 
 def latency() -> list[float]:
     """Calls of a sparse float32 TFLite file of 1024 units a layer, 95 % zeros, batch 1."""
     import tempfile
 
-    import kprune
     import numpy as np
     import tensorflow as tf
+
+    import kprune
 
     model = network(1024)
     kprune.prune(model, 0.95)

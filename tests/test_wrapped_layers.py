@@ -137,7 +137,8 @@ def test_strip_keeps_what_a_model_was_compiled_with(make):
     for ours, theirs in zip(model.optimizer.variables, moments, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     model.fit(x, y, verbose=0)  # the zeros are free again
-    assert all((weight.values()[zero] != 0).any() for weight, zero in zip(weights, zeros))
+    for weight, zero in zip(weights, zeros, strict=True):
+        assert (weight.values()[zero] != 0).any()
 
 
 def test_a_file_loads_in_plain_keras(tmp_path):
