@@ -24,8 +24,8 @@ def save_compressed(model: Any, path: str | os.PathLike[str]) -> compressed_repo
     (`kprune.training.share_weights`): `load_compressed` gives back the same model, every weight to
     the last bit. It holds the architecture, the weights, how the model was compiled and what its
     layers keep beside weights, such as vocabularies, as a `.keras` file does; not the optimizer's
-    state. A wrapped model is written without masks and stays wrapped. It is a format for storage: in
-    memory the model is as large as ever, and TFLite files are written by `to_tflite`.
+    state. A wrapped model is written without masks and stays wrapped. It is a format for storage:
+    in memory the model is as large as ever, and TFLite files are written by `to_tflite`.
 
     Args:
         model: a built Keras model, wrapped or plain; any that `model.save` can write.
