@@ -343,7 +343,6 @@ def test_what_cannot_be_wrapped(make, error, message):
         {"classes": "layers"},
         {"classes": lambda site: 1 / 0},
     ],
-    ids=str,
 )
 def test_a_failed_wrap_changes_nothing(arguments):
     model = mlp()
