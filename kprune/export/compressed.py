@@ -2,15 +2,24 @@
 
 import math
 import os
+import sys
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from kprune._keras import private
 from kprune._masking import wrapping
 from kprune._support import files
-from kprune.export import _coding, archive, compressed_report, container, saved_model
+from kprune.export import (
+    _coding,
+    archive,
+    compressed_report,
+    container,
+    saved_model,
+    verification,
+)
 
 LIMIT = 1 << 31  # bytes
 
@@ -38,6 +47,8 @@ def save_compressed(model: Any, path: str | os.PathLike[str]) -> compressed_repo
         TypeError: the model is no Keras 3 model, or a layer stores something other than numbers.
         ValueError: the path is empty.
         OSError: nothing can be written there.
+        ExportError: what would be written does not decode to the model, bit for bit. What was at
+            `path` is still there.
 
     Example:
         >>> report = kprune.export.save_compressed(model, "savedmodels/lenet.kprune")
@@ -62,6 +73,7 @@ def save_compressed(model: Any, path: str | os.PathLike[str]) -> compressed_repo
         }
         assets = [zlib.compress(asset, 9) for asset in contents.assets.values()]
         content = container.pack(directory, [*assets, *(each.content for each in encoded)])
+        _verify(content, contents)
         temporary.write_bytes(content)
     tensors = tuple(
         compressed_report.CompressedTensor(
@@ -123,16 +135,45 @@ def load_compressed(
         raise ValueError(f"{os.fspath(path)}: {error}") from error
     try:
         model = archive.put_together(contents, custom_objects, safe_mode)
+        if compile and contents.config.get(archive.COMPILE):
+            config = contents.config[archive.COMPILE]
+            private.compile_from_config(model, config, custom_objects, safe_mode)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         words = str(error).partition("\n")[0]
         raise ValueError(
             f"Keras cannot make the model of {os.fspath(path)}: {words} Expected a config and "
-            "weights that fit. Write load_compressed(path, custom_objects={...}) with the "
-            "classes of your own, or safe_mode=False where its source is to be trusted."
+            "weights that fit. Write load_compressed(path, custom_objects={...}) with the classes "
+            "and functions of your own, compile=False where only the loss or a metric is missing, "
+            "or safe_mode=False where its source is to be trusted."
         ) from error
-    if compile and contents.config.get(archive.COMPILE):
-        model.compile_from_config(contents.config[archive.COMPILE])
     return model
+
+
+def _verify(content: bytes, contents: archive.Contents) -> None:
+    """Raises ExportError where the bytes of a file do not decode to what they were made of."""
+    try:
+        decoded = _contents(*container.unpack(content, sys.maxsize), sys.maxsize)
+    except ValueError as error:
+        raise verification.ExportError(
+            f"the compressed file cannot be read again ({error}), so it was not written. "
+            'Write model.save("model.keras") in its place, and report this.'
+        ) from error
+    for ours, theirs in zip(decoded.tensors, contents.tensors, strict=True):
+        same = (ours.name, ours.meaning, ours.array.dtype) == (
+            theirs.name,
+            theirs.meaning,
+            theirs.array.dtype,
+        )
+        if not same or ours.array.tobytes() != theirs.array.tobytes():
+            raise verification.ExportError(
+                f"{theirs.name} does not decode to its own values, so the compressed file was not "
+                'written. Write model.save("model.keras") in its place, and report this.'
+            )
+    if decoded.assets != contents.assets or decoded.config != contents.config:
+        raise verification.ExportError(
+            "the config or the assets of the compressed file differ from the model's, so it was "
+            'not written. Write model.save("model.keras") in its place, and report this.'
+        )
 
 
 def _contents(
