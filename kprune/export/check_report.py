@@ -12,7 +12,8 @@ class WeightCheck:
     """What one weight of a file gains.
 
     Args:
-        name: the converter's name for it.
+        name: the path of the Keras variable that it holds, which `kprune.wrap(include=)` takes;
+            else the converter's name for it.
         reader: the operator that takes it in.
         shape: in TFLite's layout; a Dense kernel is [output, input].
         zeros: the fraction that is zero: what is there, or what was asked for where none is.

@@ -11,7 +11,7 @@ import numpy as np
 from kprune._masking import wrapping
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.export import examples, preparation, saved_model
+from kprune.export import _variable_paths, examples, preparation, saved_model
 from kprune.export._tflite import (
     constants,
     encoder,
@@ -81,11 +81,18 @@ def check(
         for constant in constants.find(held)
         if constant.stored.size >= WEIGHTS and len(constant.shape) > 1 and constant.readers
     ]
+    names = [constant.name for constant in weights]
+    if isinstance(model, keras.Model):
+        arrays = [constant.stored for constant in weights]
+        names = _variable_paths.paths_in_files(names, model, arrays)
     return CheckReport(
         name=name,
         target=target,
         quantization=precision,
-        weights=tuple(_weight(each, aim, sparsity, found, fatal) for each in weights),
+        weights=tuple(
+            dataclasses.replace(_weight(each, aim, sparsity, found, fatal), name=path)
+            for each, path in zip(weights, names, strict=True)
+        ),
     )
 
 

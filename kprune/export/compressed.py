@@ -14,6 +14,7 @@ from kprune._masking import wrapping
 from kprune._support import files
 from kprune.export import (
     _coding,
+    _variable_paths,
     archive,
     compressed_report,
     container,
@@ -75,9 +76,11 @@ def save_compressed(model: Any, path: str | os.PathLike[str]) -> compressed_repo
         content = container.pack(directory, [*assets, *(each.content for each in encoded)])
         _verify(content, contents)
         temporary.write_bytes(content)
+    names = [tensor.name for tensor in contents.tensors]
+    arrays = [tensor.array for tensor in contents.tensors]
     tensors = tuple(
         compressed_report.CompressedTensor(
-            name=tensor.name,
+            name=path,
             shape=tensor.array.shape,
             kept=each.kept,
             distinct=each.distinct,
@@ -86,7 +89,12 @@ def save_compressed(model: Any, path: str | os.PathLike[str]) -> compressed_repo
             dense_bytes=tensor.array.nbytes,
             fixed_bytes=-(-each.fixed_bits // 8),
         )
-        for tensor, each in zip(contents.tensors, encoded, strict=True)
+        for path, tensor, each in zip(
+            _variable_paths.paths_in_files(names, model, arrays),
+            contents.tensors,
+            encoded,
+            strict=True,
+        )
     )
     dense_bytes = sum(each.dense_bytes for each in tensors)
     return compressed_report.CompressedReport(os.fspath(path), len(content), dense_bytes, tensors)

@@ -11,7 +11,8 @@ class CompressedTensor:
     """How one tensor lies in a compressed file.
 
     Args:
-        name: where Keras stores it, such as "layers/dense/vars/0".
+        name: the path of the Keras variable; else where Keras stores it, such as
+            "layers/dense/vars/0".
         shape: of the tensor.
         kept: how many values are not zero.
         distinct: how many different values these have; `None` where they are more than 4,096.

@@ -143,9 +143,11 @@ def to_tflite(
         dense_size = size if results is reference else files.sizes(dense)
         # Half floats may be stored sparse as float32; their dense bytes are those of halves.
         stored = {(each.graph, each.name): each.bytes for each in encodings.read(dense)}
+        paths = encodings.paths(dense, plain)
         tensors = tuple(
             dataclasses.replace(
                 each,
+                name=paths[each.graph, each.name],
                 dense_bytes=stored[each.graph, each.name],
                 reason=reasons.get((each.graph, each.name)),
             )

@@ -5,8 +5,10 @@ import math
 import os
 from typing import Any
 
+import keras
 import numpy as np
 
+from kprune.export import _variable_paths
 from kprune.export._tflite import constants, flatbuffer
 from kprune.export._tflite.constants import Constant
 
@@ -20,7 +22,7 @@ class TensorEncoding:
     """How one constant tensor is stored.
 
     Args:
-        name: the converter's name for it.
+        name: the path of the Keras variable that it holds; else the converter's name for it.
         shape: in TFLite's layout; a Dense kernel is [output, input].
         dtype: the type of the stored values.
         bytes: stored values and, where it is sparse, indices.
@@ -69,6 +71,24 @@ def read(path: str | os.PathLike[str]) -> tuple[TensorEncoding, ...]:
     """
     model = flatbuffer.load(path)
     return tuple(_encoding(model, constant) for constant in constants.find(model))
+
+
+def paths(path: str | os.PathLike[str], model: keras.Model) -> dict[tuple[int, str], str]:
+    """Returns the path of the Keras variable that each constant of a file holds, or its own name.
+
+    Args:
+        path: the dense .tflite file of the model.
+        model: the model.
+
+    Returns:
+        By the number of the sub-graph and the converter's name.
+    """
+    found = list(constants.find(flatbuffer.load(path)))
+    names = [constant.name for constant in found]
+    arrays = [constant.stored for constant in found]
+    held = _variable_paths.paths_in_files(names, model, arrays)
+    keys = [(constant.graph, constant.name) for constant in found]
+    return dict(zip(keys, held, strict=True))
 
 
 def step(path: str | os.PathLike[str]) -> float:
