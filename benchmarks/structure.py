@@ -1,6 +1,6 @@
 """Counts what a reader of a checkout meets: modules, import edges, private names, lines.
 
-python benchmarks/structure.py . ../before
+python -m benchmarks.structure ../before .
 """
 
 import ast

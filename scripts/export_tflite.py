@@ -1,30 +1,31 @@
-"""Writes any `.keras` model as .tflite files, smallest and verified, and reports on each.
+"""Writes any `.keras` model as verified .tflite files, and reports the size of each.
 
     python scripts/export_tflite.py
     python scripts/export_tflite.py --model=model.keras --calibration=calibration.npz
     python scripts/export_tflite.py --model=model.keras --target=arm --check_only
 
-For each precision: what there is to gain on the target, then the file, run in the stock
-interpreters, with every tensor's bytes and the reason where one stays dense. Without a model,
-LeNet-5 is trained on handwritten digits and pruned first. Where TFLite cannot compute a model right
-in a precision, this is told, and the others are written.
+For each precision, the program predicts what sparse storage saves on the target, writes the file,
+runs it in TensorFlow's and LiteRT's interpreters, and prints the bytes of each tensor and why it
+stays dense if it does. Without a model, LeNet-5 is trained on handwritten digits and pruned first.
+If TFLite cannot compute a model correctly in a precision, the program says so and writes the
+others.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
-import checks
-import examples
 import keras
 import tensorflow as tf
 from absl import app, flags
 
 import kprune
-from kprune._support import files, tables
+from kprune._support import tables
+from options import checks
+from reports import results
+from training import examples
 
 FLAGS = flags.FLAGS
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
@@ -68,13 +69,12 @@ def main(argv: list[str]) -> None:
     if FLAGS.check_only:
         return
     content = {name: report.to_dict() for name, report in reports.items()}
-    with files.replacing(directory / "report.json") as temporary:
-        temporary.write_text(json.dumps({**content, "refused": refused}, indent=2) + "\n")
+    results.write_results(directory / "report.json", {**content, "refused": refused})
     print(summary(reports))
 
 
 def load() -> tuple[keras.Model, Any]:
-    """Returns the model of the flags with samples for it, or `None` where there are none."""
+    """Returns the model of the flags with samples for it, or with `None` if there are none."""
     if FLAGS.model is not None:
         samples = examples.read(FLAGS.calibration)[0] if FLAGS.calibration else None
         return examples.loaded(FLAGS.model), samples
@@ -86,7 +86,7 @@ def load() -> tuple[keras.Model, Any]:
 
 
 def precisions(samples: Any) -> list[str]:
-    """Returns what to write: what the flags say, else all that the samples allow."""
+    """Returns the precisions of the flags, or all that the samples allow."""
     if FLAGS.precisions is not None:
         return list(FLAGS.precisions)
     return ["float32", "float16", "dynamic"] + ([] if samples is None else ["int8"])
@@ -95,7 +95,7 @@ def precisions(samples: Any) -> list[str]:
 def write(
     model: keras.Model, samples: Any, precision: str, directory: Path
 ) -> kprune.export.TFLiteReport | None:
-    """Prints what there is to gain, writes a file, and prints what came of it."""
+    """Prints what sparse storage saves on the target, writes a file, and prints its report."""
     quantization = None if precision == "float32" else precision
     aim = {"target": FLAGS.target, "batch_size": FLAGS.batch_size, "threads": FLAGS.threads}
     if FLAGS.check_only or FLAGS.target != "size":
@@ -110,7 +110,7 @@ def write(
 
 
 def summary(reports: dict[str, kprune.export.TFLiteReport | None]) -> str:
-    """Returns a table of all files."""
+    """Formats a table of all files."""
     rows = [
         [
             Path(each.path).name,

@@ -5,8 +5,8 @@
 
 Trains (or loads) a LeNet, prunes it along a schedule, adjusts dropout, fine-tunes and strips it,
 writes .keras, SavedModel and TFLite files, reads each of them back, evaluates it on the test
-images, and prints one table of what pruning gained and what it cost. The last epoch counts:
-nothing is chosen by its accuracy on the test images.
+images, and prints one table of sizes and accuracies before and after. It uses the model of the
+last epoch: nothing is chosen by its accuracy on the test images.
 """
 
 import os
@@ -14,52 +14,49 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
-import checks
-import choices
-import deployment
-import figures
 import keras
-import options
 import tensorflow as tf
-import training
 from absl import app, flags, logging
-from images import Images, accuracy
-from summary import Summary, Trained
-from watching import Step, TradeOff
 
 import kprune
+from data.images import Images, accuracy
+from options import checks, flag_values, image_choices, image_options
+from reports import deployment, figures, frame
+from reports.summary import Summary, Trained
+from training import image_training
+from training.trade_off import Step, TradeOff
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(options)  # --help shows them
+flags.adopt_module_key_flags(image_options)  # --help shows them
 
 
 def main(argv: list[str]) -> None:
     """Trains, prunes, writes, evaluates, reports."""
     checks.flags_alone(argv)
-    tf.get_logger().setLevel("ERROR")  # it takes each new model for a needless retracing
+    tf.get_logger().setLevel("ERROR")  # it warns of retracing for each new model
     if not FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # the export tells of its every file otherwise
+        logging.set_verbosity(logging.WARNING)  # otherwise the export logs every file
     clock = Clock()
     keras.utils.set_random_seed(FLAGS.seed)
-    images = choices.load_images()
-    recipe, directory = choices.recipe(), choices.output_dir()
-    schedule = choices.schedule(recipe.updates(recipe.prune_epochs, images))
+    images = image_choices.load_images()
+    recipe, directory = image_choices.recipe(), image_choices.output_dir()
+    schedule = image_choices.schedule(recipe.updates(recipe.prune_epochs, images))
 
-    model = choices.load_model(images.shape, images.classes)
-    epochs, what = 0, "loaded"
+    model = image_choices.load_model(images.shape, images.classes)
+    epochs, origin = 0, "loaded"
     if model is None:
-        model = choices.new_model(images.shape, images.classes)
-        epochs, what = recipe.epochs, "trained"
-        training.train(model, images, recipe, FLAGS.verbose)
+        model = image_choices.new_model(images.shape, images.classes)
+        epochs, origin = recipe.epochs, "trained"
+        image_training.train(model, images, recipe, FLAGS.verbose)
         deployment.save(model, directory / "trained.keras")
-    dense = [Trained(what, epochs, accuracy(model, images.test))]
+    dense = [Trained(origin, epochs, accuracy(model, images.test))]
     epochs += recipe.prune_epochs + recipe.fine_tune_epochs
     clock.lap("training")
 
     best = deployment.copy(model)
     if FLAGS.dense_extra:
         extra = deployment.copy(model)
-        training.retrain(extra, images, recipe, FLAGS.verbose)
+        image_training.retrain(extra, images, recipe, FLAGS.verbose)
         dense.append(Trained("trained on", epochs, accuracy(extra, images.test)))
         if dense[-1].accuracy > dense[0].accuracy:
             best = extra
@@ -89,22 +86,25 @@ def main(argv: list[str]) -> None:
         seconds=clock.laps,
     )
     figure = figures.trade_off(title, steps, summary.best_dense.accuracy, summary.tested_on)
-    figures.save(figure, directory / "accuracy.png")
-    summary.save(directory / "results.json", flag_values())
+    frame.save(figure, directory / "accuracy.png")
+    summary.save(directory / "results.json", flag_values.list_flags(image_options))
     print(summary)
-    print(f"written to {directory}: {', '.join(sorted(each.name for each in directory.iterdir()))}")
+    print(f"written to {directory}: {', '.join(sorted(path.name for path in directory.iterdir()))}")
 
 
 def prune(
-    model: keras.Model, images: Images, recipe: training.Recipe, schedule: kprune.schedules.Schedule
+    model: keras.Model,
+    images: Images,
+    recipe: image_training.Recipe,
+    schedule: kprune.schedules.Schedule,
 ) -> tuple[kprune.Report, list[Step]]:
-    """Prunes a model as the flags say, fine-tunes it, and leaves it plain.
+    """Prunes a model as the flags say, fine-tunes it, and strips it.
 
     Returns:
         The report of the pruned model, and the accuracy at each step of the schedule.
     """
     kprune.wrap(model, FLAGS.include, FLAGS.exclude, FLAGS.classes, FLAGS.pattern)
-    criterion = choices.criterion(images.train)
+    criterion = image_choices.criterion(images.train)
     trade_off = TradeOff(schedule, images)
     callbacks: list[keras.callbacks.Callback] = [
         kprune.callbacks.Pruning(schedule, criterion, FLAGS.allocation),
@@ -112,27 +112,22 @@ def prune(
     ]
     if FLAGS.adjust_dropout:
         callbacks.insert(1, kprune.callbacks.DropoutRatioAdjustment())
-    training.retrain(model, images, recipe, FLAGS.verbose, callbacks)
+    image_training.retrain(model, images, recipe, FLAGS.verbose, callbacks)
     trade_off.close(model)
     report = kprune.report(model)
     kprune.strip(model)
     return report, trade_off.steps
 
 
-def flag_values() -> dict[str, object]:
-    """Returns the program's own flags and their values."""
-    return {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(options)}
-
-
 class Clock:
-    """Tells how long each part of the run took, in seconds."""
+    """Measures how long each part of the run takes, in seconds."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self._last = time.monotonic()
 
     def lap(self, what: str) -> None:
-        """Ends a part."""
+        """Ends a part and records its seconds."""
         now = time.monotonic()
         self.laps[what], self._last = now - self._last, now
 

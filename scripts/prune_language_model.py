@@ -11,7 +11,6 @@ word. Writes the pruned model as a plain .keras file, which takes texts of any l
 Zhu and Gupta, To prune, or not to prune, 2017.
 """
 
-import json
 import os
 import sys
 import time
@@ -20,17 +19,17 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
-import checks
-import corpus
 import keras
-import language_options
-import lstm_language_model as language_model
 import tensorflow as tf
 from absl import app, flags
-from stages import Stages
 
 import kprune
-from kprune._support import files, tables
+from data import corpus
+from kprune._support import tables
+from networks import lstm_language_model as language_model
+from options import checks, flag_values, language_options
+from reports import results
+from training.stages import Stages
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(language_options)  # --help shows them
@@ -38,10 +37,10 @@ Row = dict[str, Any]
 
 
 class Study:
-    """A text, a recipe, and what came of it so far.
+    """Trains, prunes and evaluates language models on one text by one recipe.
 
     Args:
-        text: to train on, to choose by, to report.
+        text: in three parts, for training, validation and testing.
         recipe: size of the model, length and speed of its trainings.
         stages: where the state is kept.
     """
@@ -51,8 +50,8 @@ class Study:
     ) -> None:
         self.text, self.recipe, self.stages = text, recipe, stages
         self.train, self.valid, self.test = (
-            corpus.windows(each, text.end, recipe.batch_size, FLAGS.steps)
-            for each in (text.train, text.valid, text.test)
+            corpus.windows(part, text.end, recipe.batch_size, FLAGS.steps)
+            for part in (text.train, text.valid, text.test)
         )
         self.rows: list[Row] = []
 
@@ -84,7 +83,7 @@ class Study:
         self._note("trained on", model, self._epochs, model.count_params(), start)
 
     def pruned(self, dense: keras.Model) -> tuple[keras.Model, kprune.Report]:
-        """Prunes a copy along the schedule while it is trained on; at once, if it is not."""
+        """Prunes a copy while it is trained on, or at once if there are no epochs."""
         model, start = self.build(dense), time.perf_counter()
         objective = language_model.objective(model, self.recipe.sampled_words)
         # One matrix, one class: an LSTM's kernel and recurrent kernel compare with each other.
@@ -129,7 +128,7 @@ class Study:
 
 
 def table(study: Study, report: kprune.Report) -> str:
-    """A line for each model, and the sparsity of each matrix."""
+    """Formats a line for each model, and the sparsity of each matrix."""
     text, size = study.text, study.rows[0]["parameters"]
     lines = [
         [
@@ -159,22 +158,20 @@ def table(study: Study, report: kprune.Report) -> str:
 
 def save(study: Study, report: kprune.Report, path: Path) -> None:
     """Writes the figures, the report, the flags and the versions as JSON."""
-    own = FLAGS.get_key_flags_for_module(language_options)
     content = {
         "rows": study.rows,
         "report": report.to_dict(),
-        "flags": {flag.name: flag.value for flag in own},
+        "flags": flag_values.list_flags(language_options),
         "command": sys.argv,
-        "versions": {each.__name__: each.__version__ for each in (kprune, keras, tf)},
+        "versions": results.list_versions(),
     }
-    with files.replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    results.write_results(path, content)
 
 
 def main(argv: list[str]) -> None:
     """Trains, prunes, evaluates, writes, reports."""
     checks.flags_alone(argv)
-    tf.get_logger().setLevel("ERROR")  # it takes each new trace for a needless one
+    tf.get_logger().setLevel("ERROR")  # it warns of retracing for each new trace
     keras.utils.set_random_seed(FLAGS.seed)
     try:
         text = corpus.load(FLAGS.data_dir)

@@ -1,11 +1,11 @@
-"""Prunes a trained model at once, with no training, and tells what that cost.
+"""Prunes a trained model at once, without training, and compares it with the dense one.
 
     python scripts/prune_one_shot.py
     python scripts/prune_one_shot.py --model=model.keras --calibration=calibration.npz
 
 Takes any `.keras` file with some calibration data, or trains a LeNet on handwritten digits first;
-prunes it by any criterion, refits the survivors where asked, re-estimates batch normalisation,
-prints before and after, and writes a plain `.keras` file.
+prunes it by any criterion, refits the remaining weights if asked, re-estimates the statistics of
+batch normalization, prints metrics before and after, and writes a plain `.keras` file.
 """
 
 import os
@@ -15,16 +15,16 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
-import checks
-import examples
 import keras
 import numpy as np
-import one_shot_options
 import tensorflow as tf
 from absl import app, flags
 
 import kprune
 from kprune._support import files, tables
+from options import checks, one_shot_options
+from options.criteria import build_criterion
+from training import examples
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(one_shot_options)  # --help shows them
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
 
 
 def load() -> examples.Example:
-    """Returns what the flags name.
+    """Loads or trains the model of the flags, with its data.
 
     Raises:
         ValueError: a flag is missing, or a file cannot be read.
@@ -78,26 +78,24 @@ def load() -> examples.Example:
 
 
 def chosen_criterion(calibration: examples.Data) -> kprune.criteria.Criterion:
-    """Returns the criterion, with the data and the flags that it has a use for."""
-    cls = kprune.criteria.MEMBERS[FLAGS.criterion]
-    damping = FLAGS.damping if FLAGS.damping == "auto" else float(FLAGS.damping)
-    offered: dict[str, Any] = {
-        "data": calibration,
-        "batch_size": FLAGS.batch_size,
-        "damping": damping,
-        "estimator": FLAGS.estimator,
-        "hessian": FLAGS.hessian,
-        "recomputations": FLAGS.recomputations,
-        "seed": FLAGS.seed,
-        "sequential": FLAGS.sequential,
-    }
-    return cls(**{name: offered[name] for name in cls.__dataclass_fields__ if name in offered})
+    """Returns the criterion, given the data and the flags that it has parameters for."""
+    return build_criterion(
+        FLAGS.criterion,
+        data=calibration,
+        batch_size=FLAGS.batch_size,
+        damping=FLAGS.damping if FLAGS.damping == "auto" else float(FLAGS.damping),
+        estimator=FLAGS.estimator,
+        hessian=FLAGS.hessian,
+        recomputations=FLAGS.recomputations,
+        seed=FLAGS.seed,
+        sequential=FLAGS.sequential,
+    )
 
 
 def prune(
     model: keras.Model, criterion: kprune.criteria.Criterion, calibration: examples.Data
 ) -> kprune.Report:
-    """Prunes a model in place, and re-estimates what batch normalisation knows."""
+    """Prunes a model in place, and re-estimates the statistics of batch normalization."""
     refit = FLAGS.refit and kprune.refits.LeastSquares(
         calibration, damping=getattr(criterion, "damping", "auto"), sequential=FLAGS.sequential
     )
@@ -133,7 +131,7 @@ def comparison(
     seconds: float,
     samples: int,
 ) -> str:
-    """Returns the table of before and after."""
+    """Formats the metrics before and after pruning."""
     rows = [
         [
             metric,

@@ -4,14 +4,13 @@
     python scripts/prune_text_classifier.py --data_dir=DIR --load=savedmodels/minilm --resume
 
 Fine-tunes a pre-trained encoder (or trains a small one), prunes the weights of its transformer
-layers while it is retrained, and prints the accuracy before and after on sentences that were not
-learnt from. Writes the pruned classifier as a preset, which KerasHub reads without kprune.
+layers while it is retrained, and prints the accuracy before and after on sentences that it was not
+trained on. Writes the pruned classifier as a preset, which KerasHub reads without kprune.
 
 Cheong and Daniel, transformers.zip, 2019; Guo et al., Reweighted Proximal Pruning, 2019; Sanh, Wolf
 and Rush, Movement Pruning, 2020.
 """
 
-import json
 import os
 import sys
 import time
@@ -20,18 +19,18 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
-import checks
-import classifier_options
-import encoder
-import encoder_pruning
 import keras
-import sentences
 import tensorflow as tf
 from absl import app, flags
-from stages import Stages
 
 import kprune
+from data import sentences
 from kprune._support import tables
+from networks import encoder
+from options import checks, classifier_options, flag_values
+from reports import results
+from training import encoder_pruning
+from training.stages import Stages
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(classifier_options)  # --help shows them
@@ -40,7 +39,7 @@ flags.adopt_module_key_flags(classifier_options)  # --help shows them
 def main(argv: list[str]) -> None:
     """Trains, prunes, evaluates, writes."""
     checks.flags_alone(argv)
-    tf.get_logger().setLevel("ERROR")  # it takes each new trace for a needless one
+    tf.get_logger().setLevel("ERROR")  # it warns of retracing for each new trace
     begin = time.monotonic()
     recipe, directory = classifier_options.recipe(), classifier_options.output_dir()
     stages = Stages(directory / "state", FLAGS.resume, FLAGS.verbose)
@@ -86,8 +85,8 @@ def main(argv: list[str]) -> None:
 
     report = kprune.report(model)
     encoder.save(kprune.strip(model), preprocessor, directory / "pruned")
-    results = {
-        "flags": flag_values(),
+    found = {
+        "flags": flag_values.list_flags(classifier_options),
         "recipe": vars(recipe),
         "sparsity": report.sparsity,
         "weights": report.size,
@@ -96,21 +95,21 @@ def main(argv: list[str]) -> None:
         "after": after,
         "seconds": time.monotonic() - begin,
     }
-    write(directory, results)
-    print(table(results, len(train)))
+    write(directory, found)
+    print(table(found, len(train)))
     print(f"written to {directory}: pruned, a preset; results.json")
 
 
-def write(directory: Path, results: dict[str, Any]) -> None:
-    """Writes the figures, with what made them."""
+def write(directory: Path, found: dict[str, Any]) -> None:
+    """Writes the results, with the versions of Python, Keras and TensorFlow."""
     surroundings = {"python": sys.version.split()[0], "keras": keras.__version__}
-    text = json.dumps({**surroundings, "tensorflow": tf.__version__, **results}, indent=2)
-    (directory / "results.json").write_text(text + "\n")
+    content = {**surroundings, "tensorflow": tf.__version__, **found}
+    results.write_results(directory / "results.json", content)
 
 
-def table(results: dict[str, Any], learnt: int) -> str:
-    """Accuracies and weights, before and after."""
-    before, after = results["before"], results["after"]
+def table(found: dict[str, Any], sentences: int) -> str:
+    """Formats the accuracies and the numbers of weights before and after pruning."""
+    before, after = found["before"], found["after"]
     rows = [
         [
             f"accuracy, {split}",
@@ -120,23 +119,18 @@ def table(results: dict[str, Any], learnt: int) -> str:
         ]
         for split in before
     ]
-    weights, kept = results["weights"], results["kept"]
+    weights, kept = found["weights"], found["kept"]
     rows.append(
         ["weights, encoder", f"{weights:,}", f"{kept:,}", f"{weights / max(1, kept):.2f}x fewer"]
     )
     what = "the bundled reviews" if FLAGS.data_dir is None else "SST-2"
     return tables.render(
-        f"{FLAGS.method} on {what}, {results['sparsity']:.2%} of the encoder pruned",
+        f"{FLAGS.method} on {what}, {found['sparsity']:.2%} of the encoder pruned",
         ["", "dense", "pruned", ""],
         rows,
-        f"learnt from {learnt:,} sentences; embeddings, pooler and classifier are dense and not "
-        f"counted; {results['seconds']:.0f} s",
+        f"learnt from {sentences:,} sentences; embeddings, pooler and classifier are dense and not "
+        f"counted; {found['seconds']:.0f} s",
     )
-
-
-def flag_values() -> dict[str, object]:
-    """Returns the program's own flags and their values."""
-    return {flag.name: flag.value for flag in FLAGS.get_key_flags_for_module(classifier_options)}
 
 
 if __name__ == "__main__":

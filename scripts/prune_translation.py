@@ -13,26 +13,25 @@ stopped goes on.
 """
 
 import dataclasses
-import json
 import os
 import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
-import bilingual
-import checks
 import keras
-import seq2seq
-import text_options
-import translation
-import translation_options
 from absl import app, flags
-from stages import Stages
-from translation import Quality
 
 import kprune
-from kprune._support import files, tables
+from data import bilingual
+from kprune._support import tables
+from networks import seq2seq
+from options import checks, translation_options
+from reports import results
+from training import translation
+from training.schedules import build_schedule
+from training.stages import Stages
+from training.translation import Quality
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(translation_options)  # --help shows them
@@ -64,14 +63,13 @@ def main(argv: list[str]) -> None:
         (directory / f"{side}.txt").write_text("\n".join(vocabulary.words) + "\n")
 
     seconds = time.monotonic() - begin
-    results = {
+    content = {
         "task": {"title": task.title, "recipe": dataclasses.asdict(recipe)},
         "quality": {name: dataclasses.asdict(each) for name, each in found.items()},
         "report": report.to_dict(),
         "seconds": round(seconds, 1),
     }
-    with files.replacing(directory / "results.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=2) + "\n")
+    results.write_results(directory / "results.json", content)
     print(table(task, found, report, seconds))
     for text in task.test.source[:3]:
         print(f"{text} -> {judge.translations([text])[0]}")
@@ -85,7 +83,7 @@ def prune(
     stages: Stages,
     found: dict[str, Quality],
 ) -> kprune.Report:
-    """Prunes a trained model as the flags say, retrains it, and leaves it plain.
+    """Prunes a trained model as the flags say, retrains it, and strips it.
 
     Args:
         model: trained.
@@ -106,7 +104,7 @@ def prune(
         kprune.strip(model).set_weights(held)
         kprune.wrap(model, classes=classes)
         translation.for_retraining(model, task)
-        schedule = text_options.schedule(FLAGS.schedule, FLAGS.sparsity)
+        schedule = build_schedule(FLAGS.schedule, FLAGS.sparsity)
         pruning = kprune.callbacks.Pruning(schedule, allocation=FLAGS.allocation)
         stages.fit("retrained", model, task.data, epochs, [pruning], shuffle=False)
         report = kprune.report(model)
@@ -121,7 +119,7 @@ def table(
     report: kprune.Report,
     seconds: float,
 ) -> str:
-    """Returns quality and weights, dense, pruned and retrained, as text."""
+    """Formats the quality and the weights of the dense, the pruned and the retrained model."""
     rows = [
         ["test BLEU", *(f"{each.bleu:.2f}" for each in found.values())],
         ["test pairs word for word", *(f"{each.exact:.1%}" for each in found.values())],

@@ -1,4 +1,4 @@
-"""Deletes the weights of networks for the MONK's problems, as Optimal Brain Surgeon in 1993.
+"""Repeats the experiment on the MONK's problems of the paper on Optimal Brain Surgeon, 1993.
 
     python scripts/reproduce_monks.py --data_dir=DIR
 
@@ -14,7 +14,6 @@ Reference:
 """
 
 import dataclasses
-import json
 import os
 import statistics
 import sys
@@ -23,12 +22,13 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 
-import checks
 from absl import app, flags
-from deletion import CRITERIA, Deletion, Left
-from monks import PROBLEMS, Problem, Robots, load
 
-from kprune._support import files, progress, tables
+from data.monks import PROBLEMS, Problem, Robots, load
+from kprune._support import progress, tables
+from options import checks
+from reports import results
+from training.deletion import CRITERIA, Deletion, Left
 
 TITLES = {
     False: "without retraining: until the next deletion costs accuracy",
@@ -42,7 +42,7 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What one criterion made of all networks of a problem.
+    """The networks of one problem after deletion by one criterion.
 
     Args:
         problem: its name.
@@ -132,8 +132,7 @@ def reproduce(chosen: flags.FlagValues) -> list[Row]:
         "Stork report, 1993. CPU s: of deletion, all networks together."
     )
     if chosen.json:
-        with files.replacing(chosen.json) as temporary:
-            temporary.write_text(json.dumps(_results(rows, starts), indent=2) + "\n")
+        results.write_results(chosen.json, _results(rows, starts))
     return rows
 
 

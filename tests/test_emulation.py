@@ -3,8 +3,9 @@
 import pathlib
 import subprocess
 
-import emulation
 import pytest
+
+from benchmarks.parts.phone import emulation
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import gzip
 import json
 import lzma
 import math
-import sys
 from pathlib import Path
 
 import keras
@@ -13,19 +12,15 @@ import programs
 import pytest
 from scipy import special
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import corpus
-import equal_sizes
-import lstm_language_model as language_model
-import size_curves
-
 import kprune
+from benchmarks.parts.figures import size_curves
+from benchmarks.parts.networks import equal_sizes
+from data import corpus
+from networks import lstm_language_model as language_model
 
+ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "scripts" / "prune_language_model.py"
-STUDY = ROOT / "benchmarks" / "large_sparse.py"
+STUDY = "benchmarks.accuracy.large_sparse"
 PENN_TREEBANK = ROOT.parent / "shared" / "data" / "ptb"
 TEXT = {
     "train": "the cat sat on the mat\nthe dog sat\nthe cat saw <unk>\n" * 20,
@@ -228,9 +223,9 @@ def test_the_study_computes_each_row_once(tmp_path):
         "--steps=6",
         "--sampled_words=4",
         "--learning_rate=0.01",
-        "--cache=cache",
-        "--json=rows.json",
-        "--figure=sizes.png",
+        f"--cache={tmp_path / 'cache'}",
+        f"--json={tmp_path / 'rows.json'}",
+        f"--figure={tmp_path / 'sizes.png'}",
     )
     settings = {"text": "Penn Treebank", "epochs": 1, "streams": 2, "steps": 6, "dropout": 0.0}
     settings |= {"learning_rate": 0.01, "sampled_words": 4, "allocation": "class_blind", "seed": 0}
@@ -242,7 +237,7 @@ def test_the_study_computes_each_row_once(tmp_path):
         for width, size in sizes.items()
     ]
     (tmp_path / "rows.json").write_text(json.dumps({"rows": known}))
-    page = programs.run(STUDY, *tiny, directory=tmp_path)
+    page = programs.run("-m", STUDY, *tiny, directory=ROOT)
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert rows[:2] == known and page.count("23.4") == 2
     assert [(row["width"], row["size_of"]) for row in rows] == [(3, 3), (6, 6), (6, 3)]

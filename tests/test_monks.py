@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,11 @@ import pytest
 import tensorflow as tf
 from absl import app, flags
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
-
-import deletion
-import monks
-import reproduce_monks
-from levenberg_marquardt import Objective
-
 import kprune
+import reproduce_monks
+from data import monks
+from training import deletion
+from training.levenberg_marquardt import Objective
 
 PROGRAM = "reproduce_monks.py"
 PUBLISHED = Path(reproduce_monks.__file__).parents[2] / "shared" / "data" / "monks"

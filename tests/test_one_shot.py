@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-import examples
 import keras
 import numpy as np
 import programs
 import pytest
 from models import compiled, mlp
 
-PROGRAM = Path(examples.__file__).parent / "prune_one_shot.py"
+from training import examples
+
+PROGRAM = Path(examples.__file__).parents[1] / "prune_one_shot.py"
 
 
 @pytest.fixture

@@ -17,16 +17,13 @@ from absl import app, flags
 from absl.testing import flagsaver
 from sklearn import datasets
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
-
-import deployment
-import figures
-import images
-import lenet
-import options
 import prune_image_classifier
-from training import RECIPES
-from watching import Step
+from data import images
+from networks import lenet
+from options import image_options as options
+from reports import deployment, figures
+from training.image_training import RECIPES
+from training.trade_off import Step
 
 SCRIPTS = Path(prune_image_classifier.__file__).parent
 MNIST = SCRIPTS.parent.parent / "shared" / "data" / "mnist"

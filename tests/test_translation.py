@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-import sys
 from pathlib import Path
 
 import keras
@@ -11,17 +10,13 @@ import numpy as np
 import programs
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
-
-import bilingual
-import number_words
-import scheme_curves
-import seq2seq
-import translation
-from bilingual import Pairs, Vocabulary
-
 import kprune
+from benchmarks.parts.figures import scheme_curves
+from data import bilingual, number_words
+from data.bilingual import Pairs, Vocabulary
 from kprune._masking import locations
+from networks import seq2seq
+from training import translation
 
 ROOT = Path(__file__).parent.parent
 TINY = (
@@ -265,11 +260,10 @@ def test_the_figure_has_a_curve_for_each_scheme_and_style():
 def test_the_study_of_schemes_is_not_run_twice(tmp_path):
     flags = f"--cache={tmp_path}", f"--json={tmp_path / 'rows.json'}", "--sparsities=0.8"
     small = *flags, "--length=9", "--width=8", "--epochs=1", "--retrain_epochs=1"
-    printed = programs.run(ROOT / "benchmarks/pruning_schemes.py", *small)
+    study = "-m", "benchmarks.accuracy.pruning_schemes", *small
+    printed = programs.run(*study, directory=ROOT)
     assert "class-distribution" in printed and "Sparsity of each class at 80%" in printed
     times = (tmp_path / "rows.json").stat().st_mtime_ns
-    assert (
-        programs.run(ROOT / "benchmarks/pruning_schemes.py", *small).splitlines()[-20:]
-        == (printed.splitlines()[-20:])
-    )
+    again = programs.run(*study, directory=ROOT)
+    assert again.splitlines()[-20:] == printed.splitlines()[-20:]
     assert (tmp_path / "rows.json").stat().st_mtime_ns == times

@@ -1,0 +1,1 @@
+"""Measures the accuracy of pruned networks."""

@@ -1,0 +1,1 @@
+"""Measures the sizes of .tflite files, and looks for wrong ones."""

@@ -1,0 +1,1 @@
+"""Holds the parts that the programs share."""

@@ -1,0 +1,1 @@
+"""Builds, loads and trains the networks that are measured."""

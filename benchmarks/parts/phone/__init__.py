@@ -1,0 +1,1 @@
+"""Emulates the processor of a phone and counts its instructions."""

@@ -1,0 +1,1 @@
+"""Reads the data sets that the programs train on."""

@@ -1,0 +1,1 @@
+"""Builds the networks that the programs prune."""

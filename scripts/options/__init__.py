@@ -1,0 +1,1 @@
+"""Defines the flags of the programs and reads their values."""

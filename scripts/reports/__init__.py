@@ -1,0 +1,1 @@
+"""Writes what a program measured: tables, figures, model files and results as JSON."""

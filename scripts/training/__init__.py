@@ -1,0 +1,1 @@
+"""Trains, prunes and evaluates the networks of the programs."""
