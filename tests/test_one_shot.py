@@ -26,7 +26,7 @@ def files(tmp_path, data):
         ],
         name="small",
     )
-    compiled(model).fit(*data, epochs=30, verbose=0)
+    compiled(model).fit(*data, epochs=5, verbose=0)
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "calibration.npz", x=data[0], y=data[1])
     return tmp_path, model

@@ -97,6 +97,8 @@ def test_a_tied_embedding_has_one_mask():
         tokenizer(), sequence_length=8, mask_selection_length=3
     )
     model = kprune.wrap(hub.BertMaskedLM(backbone(1), preprocessor=preprocessor))
+    loss = keras.losses.SparseCategoricalCrossentropy(True)
+    model.compile("adam", loss, run_eagerly=True)
     embedding = model.backbone.token_embedding
     tied = [each for each in masked_weights.require(model) if each.variable is embedding.embeddings]
     assert len(tied) == 1 and len({each.path for each in masked_weights.require(model)}) == 11
@@ -125,7 +127,8 @@ def test_a_causal_model_generates_while_wrapped():
         ),
         preprocessor=hub.GPT2CausalLMPreprocessor(bytes_of, sequence_length=10),
     )
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True), sampler="greedy")
+    loss = keras.losses.SparseCategoricalCrossentropy(True)
+    model.compile("adam", loss, sampler="greedy", run_eagerly=True)
     dense = model.generate("ab a b", max_length=8)
     kprune.wrap(model)
     assert model.generate("ab a b", max_length=8) == dense
