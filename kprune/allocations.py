@@ -59,7 +59,7 @@ class ClassBlind(Allocation):
 
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
         """One quota for everything."""
-        return [Quota(weights, _count(weights, sparsity))]
+        return [Quota(weights, _count_zeros(weights, sparsity))]
 
 
 @registration.register
@@ -81,9 +81,9 @@ class ClassUniform(Allocation):
 
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
         """A quota for each class."""
-        groups = list(by_class(weights).values())
-        sizes = [_size(group) for group in groups]
-        counts = _lowest_ranks(sizes, _count(weights, sparsity))
+        groups = list(group_by_class(weights).values())
+        sizes = [_count_values(group) for group in groups]
+        counts = _count_lowest_ranks(sizes, _count_zeros(weights, sparsity))
         return [Quota(group, count) for group, count in zip(groups, counts, strict=True)]
 
 
@@ -105,10 +105,12 @@ class ClassDistribution(Allocation):
 
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
         """One quota for everything, each class in units of its standard deviation."""
-        spread = {name: deviation(group) for name, group in by_class(weights).items()}
+        spread = {
+            name: standard_deviation(group) for name, group in group_by_class(weights).items()
+        }
         # A class without spread has a threshold of zero and gives its weights last.
         divisors = [max(spread[weight.label], np.finfo(float).tiny) for weight in weights]
-        return [Quota(weights, _count(weights, sparsity), divisors)]
+        return [Quota(weights, _count_zeros(weights, sparsity), divisors)]
 
 
 @registration.register
@@ -132,7 +134,7 @@ class ERK(Allocation):
         """A quota for each weight."""
         sizes = [weight.size for weight in weights]
         shares = [float(sum(weight.variable.shape)) for weight in weights]
-        kept = _apportion(sum(sizes) - _count(weights, sparsity), shares, sizes)
+        kept = _apportion(sum(sizes) - _count_zeros(weights, sparsity), shares, sizes)
         return [
             Quota([weight], size - keep)
             for weight, size, keep in zip(weights, sizes, kept, strict=True)
@@ -163,27 +165,29 @@ class Fixed(Allocation):
 
     def __post_init__(self) -> None:
         for name, target in self.targets.items():
-            registration.sparsity(target, f"targets[{name!r}]")
+            registration.validate_sparsity(target, f"targets[{name!r}]")
 
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
         """A quota for each class that has a target."""
         groups = self._groups(weights)
-        sizes = [_size(group) for group in groups.values()]
+        sizes = [_count_values(group) for group in groups.values()]
         shares = [self.targets[name] * size for name, size in zip(groups, sizes, strict=True)]
-        counts = _apportion(_count(weights, sparsity), shares, sizes)
+        counts = _apportion(_count_zeros(weights, sparsity), shares, sizes)
         return [Quota(group, n) for group, n in zip(groups.values(), counts, strict=True)]
 
     def total(self, weights: Sequence[Weight]) -> float:
         """Returns the sparsity of all the weights at which every class meets its target."""
         groups = self._groups(weights)
-        zeros = sum(round(self.targets[name] * _size(group)) for name, group in groups.items())
-        return zeros / max(1, _size(weights))
+        zeros = sum(
+            round(self.targets[name] * _count_values(group)) for name, group in groups.items()
+        )
+        return zeros / max(1, _count_values(weights))
 
     def _groups(self, weights: Sequence[Weight]) -> dict[str, list[Weight]]:
-        groups = by_class(weights)
+        groups = group_by_class(weights)
         for name in self.targets:
             if name not in groups:
-                known = ", ".join(f'"{each}"' for each in groups)
+                known = ", ".join(f'"{group}"' for group in groups)
                 raise ValueError(
                     f"targets has {name!r}, which is no class of this model; expected some of "
                     f"{known}. Write Fixed({{{next(iter(groups))!r}: {self.targets[name]}}})."
@@ -191,15 +195,15 @@ class Fixed(Allocation):
         return {name: groups[name] for name in self.targets}
 
 
-def _size(weights: Sequence[Weight]) -> int:
+def _count_values(weights: Sequence[Weight]) -> int:
     return sum(weight.size for weight in weights)
 
 
-def _count(weights: Sequence[Weight], sparsity: float) -> int:
-    return round(sparsity * _size(weights))
+def _count_zeros(weights: Sequence[Weight], sparsity: float) -> int:
+    return round(sparsity * _count_values(weights))
 
 
-def by_class(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
+def group_by_class(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
     """Returns the weights of each class, in their order."""
     groups: dict[str, list[Weight]] = {}
     for weight in weights:
@@ -207,7 +211,7 @@ def by_class(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
     return groups
 
 
-def deviation(weights: Sequence[Weight]) -> float:
+def standard_deviation(weights: Sequence[Weight]) -> float:
     """Returns the standard deviation of the surviving weights, in two passes over pieces."""
     size = mean = square = 0.0
     for center in (False, True):
@@ -223,7 +227,7 @@ def deviation(weights: Sequence[Weight]) -> float:
     return math.sqrt(square / max(size, 1))
 
 
-def _lowest_ranks(sizes: Sequence[int], count: int) -> list[int]:
+def _count_lowest_ranks(sizes: Sequence[int], count: int) -> list[int]:
     """How many of the `count` lowest values of rank / size, rank = 0.., lie in each class.
 
     Ties keep the earlier class. Starts from the proportional share, rounded up, and gives back
@@ -273,4 +277,4 @@ def get(identifier: Any) -> Allocation:
     """Returns the allocation that a name, a config, an allocation or class targets stand for."""
     if isinstance(identifier, Mapping) and "class_name" not in identifier:
         return Fixed(dict(identifier))
-    return registration.get(identifier, Allocation, MEMBERS, "allocation")  # type: ignore[type-abstract]
+    return registration.resolve(identifier, Allocation, MEMBERS, "allocation")  # type: ignore[type-abstract]

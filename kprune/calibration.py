@@ -19,7 +19,7 @@ from kprune._support.typing import Array
 
 T = TypeVar("T")
 
-HOLD_OUT = 5  # every fifth sample is held out
+HOLD_OUT_INTERVAL = 5  # every fifth sample is held out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +43,10 @@ class Batch:
     @property
     def held_out(self) -> Array:
         """Which of the samples are kept apart, where something is to be checked on others."""
-        return np.arange(self.first, self.first + self.size) % HOLD_OUT == HOLD_OUT - 1
+        return (
+            np.arange(self.first, self.first + self.size) % HOLD_OUT_INTERVAL
+            == HOLD_OUT_INTERVAL - 1
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,11 +56,11 @@ class Calibration:
     Args:
         data: as described at the top of this file.
         model: the model that takes it.
-        who: whose data it is, for messages: "OBS".
+        caller: whose data it is, for messages: "OBS".
         labelled: whether labels are needed.
         batch_size: samples in a batch where `data` is whole arrays.
         part: all samples, or every fifth (`"held_out"`), or the others (`"fit"`).
-        most: larger batches are split into parts of so many samples. Default: none is.
+        max_batch_size: larger batches are split into parts of so many samples. Default: none is.
 
     Raises:
         TypeError: the data can be read once only.
@@ -71,19 +74,19 @@ class Calibration:
 
     data: Any
     model: keras.Model
-    who: str
+    caller: str
     labelled: bool
     batch_size: int = 128
     part: Literal["all", "fit", "held_out"] = "all"
-    most: int | None = None
+    max_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.data is None:
-            raise ValueError(f"{self.who} has no data; expected {self._expected()}")
+            raise ValueError(f"{self.caller} has no data; expected {self._describe_expected()}")
         if isinstance(self.data, Iterator):
             raise TypeError(
-                f"The data of {self.who} is a {type(self.data).__name__}, which can be read once "
-                f"only; expected what can be read again. Write {self.who}(list(data)), or make it "
+                f"The data of {self.caller} is a {type(self.data).__name__}, which can be read once "
+                f"only; expected what can be read again. Write {self.caller}(list(data)), or make it "
                 "a tf.data.Dataset."
             )
         if (
@@ -91,8 +94,8 @@ class Calibration:
             and self.data.cardinality() == tf.data.INFINITE_CARDINALITY
         ):
             raise ValueError(
-                f"The data of {self.who} has no end; expected a finite data set. "
-                f"Write {self.who}(data.take(16))."
+                f"The data of {self.caller} has no end; expected a finite data set. "
+                f"Write {self.caller}(data.take(16))."
             )
 
     def __iter__(self) -> Iterator[Batch]:
@@ -100,94 +103,96 @@ class Calibration:
 
     def batches(self, what: str) -> Iterator[Batch]:
         """Yields checked batches, with a bar that says what is done with them."""
-        whole = self._whole()
+        whole = self._as_arrays()
         if whole is None:
             total = len(self.data) if hasattr(self.data, "__len__") else None
             given = self.data
             if isinstance(self.data, keras.utils.PyDataset):  # it ends by its length alone
                 given = (self.data[i] for i in range(len(self.data)))
         else:
-            size = self._length(whole)
+            size = self._validate_lengths(whole)
             total = math.ceil(size / self.batch_size)
             starts = range(0, size, self.batch_size)
-            given = (_rows(whole, slice(i, i + self.batch_size)) for i in starts)
+            given = (_take_rows(whole, slice(i, i + self.batch_size)) for i in starts)
         first = 0
         for batch in progress.track(given, what, total):
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
             if self.labelled and y is None:
                 raise ValueError(
-                    f"The data of {self.who} has no labels; expected {self._expected()}"
+                    f"The data of {self.caller} has no labels; expected {self._describe_expected()}"
                 )
             size = int(keras.tree.flatten(x)[0].shape[0])
             if size:
-                self._check(x, first)
-                for part in self._parts(Batch(x, y, sample_weight, first, size)):
-                    yield from self._of_part(part)
+                self._validate_inputs(x, first)
+                for part in self._split(Batch(x, y, sample_weight, first, size)):
+                    yield from self._select_part(part)
             first += size
         if not first:
-            raise ValueError(f"The data of {self.who} is empty; expected {self._expected()}")
+            raise ValueError(
+                f"The data of {self.caller} is empty; expected {self._describe_expected()}"
+            )
 
-    def _parts(self, batch: Batch) -> Iterator[Batch]:
+    def _split(self, batch: Batch) -> Iterator[Batch]:
         """The batch, in parts where it is larger than it may be."""
-        most = self.most or batch.size
+        most = self.max_batch_size or batch.size
         if most >= batch.size:
             yield batch
             return
         for start in range(0, batch.size, most):
             here = slice(start, min(start + most, batch.size))
-            x, y, sample_weight = _rows((batch.x, batch.y, batch.sample_weight), here)
+            x, y, sample_weight = _take_rows((batch.x, batch.y, batch.sample_weight), here)
             yield Batch(x, y, sample_weight, batch.first + start, here.stop - start)
 
-    def _of_part(self, batch: Batch) -> Iterator[Batch]:
+    def _select_part(self, batch: Batch) -> Iterator[Batch]:
         """The batch with the samples of this part alone, if there are any."""
         if self.part == "all":
             yield batch
         elif (places := np.flatnonzero(batch.held_out == (self.part == "held_out"))).size:
             x, y, sample_weight = keras.tree.map_structure(
-                lambda each: None if each is None else tf.gather(each, places),
+                lambda array: None if array is None else tf.gather(array, places),
                 (batch.x, batch.y, batch.sample_weight),
             )
             yield Batch(x, y, sample_weight, batch.first, places.size)
 
-    def _whole(self) -> tuple[Any, ...] | None:
+    def _as_arrays(self) -> tuple[Any, ...] | None:
         """The data as one tuple of whole arrays, or `None` where it comes in batches."""
         if isinstance(self.data, tuple):
             return self.data
         array = isinstance(self.data, (np.ndarray, tf.Tensor))
         return (self.data,) if array or isinstance(self.data, Mapping) else None
 
-    def _length(self, whole: tuple[Any, ...]) -> int:
-        lengths = {len(each) for each in keras.tree.flatten(whole) if each is not None}
+    def _validate_lengths(self, whole: tuple[Any, ...]) -> int:
+        lengths = {len(array) for array in keras.tree.flatten(whole) if array is not None}
         if len(lengths) != 1:
             raise ValueError(
-                f"The arrays of {self.who} have lengths {sorted(lengths)}; expected one length, "
-                f"the number of samples. Write {self.who}((x, y)); batches go into a list."
+                f"The arrays of {self.caller} have lengths {sorted(lengths)}; expected one length, "
+                f"the number of samples. Write {self.caller}((x, y)); batches go into a list."
             )
         return lengths.pop()
 
-    def _check(self, x: Any, first: int) -> None:
+    def _validate_inputs(self, x: Any, first: int) -> None:
         flat = keras.tree.flatten(x)
         inputs = getattr(self.model, "inputs", None) or []
-        takes = [tuple(each.shape) for each in inputs]
-        comes = [tuple(each.shape) for each in flat]
-        if takes and not (len(takes) == len(comes) and all(map(_fits, comes, takes))):
+        takes = [tuple(tensor.shape) for tensor in inputs]
+        comes = [tuple(array.shape) for array in flat]
+        if takes and not (len(takes) == len(comes) and all(map(_is_accepted, comes, takes))):
             raise ValueError(
-                f"The data of {self.who} has inputs of shape {_listed(comes)}; {self.model.name} "
-                f"takes {_listed(takes)}. Batches go into a list or a data set, whole arrays into "
-                f"one tuple: write {self.who}((x, y))."
+                f"The data of {self.caller} has inputs of shape {_join_shapes(comes)}; {self.model.name} "
+                f"takes {_join_shapes(takes)}. Batches go into a list or a data set, whole arrays into "
+                f"one tuple: write {self.caller}((x, y))."
             )
-        for each in flat:
-            floating = tf.as_dtype(each.dtype).is_floating
-            if floating and not np.isfinite(np.asarray(each, np.float32)).all():
+        for array in flat:
+            floating = tf.as_dtype(array.dtype).is_floating
+            if floating and not np.isfinite(np.asarray(array, np.float32)).all():
                 raise ValueError(
-                    f"The data of {self.who} holds NaN or infinity among samples {first} to "
-                    f"{first + len(each) - 1}; expected finite numbers. Find them with "
+                    f"The data of {self.caller} holds NaN or infinity among samples {first} to "
+                    f"{first + len(array) - 1}; expected finite numbers. Find them with "
                     "numpy.isfinite(x)."
                 )
 
-    def _expected(self) -> str:
+    def _describe_expected(self) -> str:
         one = "(x, y)" if self.labelled else "x"
-        return f"batches {one}, or whole arrays. Write {self.who}({one})."
+        return f"batches {one}, or whole arrays. Write {self.caller}({one})."
 
     def map(self, function: Callable[[Batch], T], what: str) -> Iterator[tuple[Batch, T]]:
         """Yields each batch with what a function makes of it.
@@ -204,26 +209,28 @@ class Calibration:
                 found = function(batch)
             except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
                 raise ValueError(
-                    f"{self.model.name} cannot be evaluated on the data of {self.who}, inputs of "
-                    f"shape {_shapes(batch.x)} and labels of shape {_shapes(batch.y)}: {error}"
+                    f"{self.model.name} cannot be evaluated on the data of {self.caller}, inputs of "
+                    f"shape {_describe_shapes(batch.x)} and labels of shape {_describe_shapes(batch.y)}: {error}"
                 ) from error
             yield batch, found
 
 
-def _rows(arrays: Any, rows: slice) -> Any:
-    return keras.tree.map_structure(lambda each: None if each is None else each[rows], arrays)
+def _take_rows(arrays: Any, rows: slice) -> Any:
+    return keras.tree.map_structure(lambda array: None if array is None else array[rows], arrays)
 
 
-def _fits(comes: tuple[int, ...], takes: tuple[int | None, ...]) -> bool:
+def _is_accepted(comes: tuple[int, ...], takes: tuple[int | None, ...]) -> bool:
     """Whether a shape is one that Keras takes; it adds or drops a last axis of one by itself."""
     if len(comes) != len(takes):
         return abs(len(comes) - len(takes)) == 1 and max(comes, takes, key=len)[-1] == 1
     return all(b is None or a == b for a, b in zip(comes[1:], takes[1:], strict=True))
 
 
-def _listed(shapes: list[Any]) -> str:
-    return ", ".join(str(each) for each in shapes)
+def _join_shapes(shapes: list[Any]) -> str:
+    return ", ".join(str(shape) for shape in shapes)
 
 
-def _shapes(nest: Any) -> str:
-    return _listed([np.shape(each) for each in keras.tree.flatten(nest) if each is not None])
+def _describe_shapes(nest: Any) -> str:
+    return _join_shapes(
+        [np.shape(array) for array in keras.tree.flatten(nest) if array is not None]
+    )

@@ -134,11 +134,11 @@ class Block(Pattern):
 
     def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Pools the scores of each block over the weights that are still eligible."""
-        return _pooled(scored, view, self.shape, self.pooling)
+        return _pool(scored, view, self.shape, self.pooling)
 
     def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
         """Repeats each block's fate over its weights."""
-        return _repeated(pieces, view, self.shape)
+        return _repeat_blocks(pieces, view, self.shape)
 
 
 @registration.register
@@ -161,11 +161,11 @@ class Channel(Pattern):
 
     def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Pools the scores of each column."""
-        return _pooled(scored, view, self._shape(view), self.pooling)
+        return _pool(scored, view, self._shape(view), self.pooling)
 
     def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
         """Repeats each channel's fate down its column."""
-        return _repeated(pieces, view, self._shape(view))
+        return _repeat_blocks(pieces, view, self._shape(view))
 
     def _shape(self, view: MatrixView) -> tuple[int, int]:
         return max(1, math.prod(view.shape[axis] for axis in view.inputs)), 1
@@ -215,7 +215,7 @@ class NM(Pattern):
         """Protects the best `n` of each group; every weight keeps its own score."""
         given = np.asarray(scored.scores)
         matrix = view.matrix(given).astype(np.float64)  # [input, output]
-        if (eligible := _eligible(scored)) is not None:
+        if (eligible := _resolve_eligible(scored)) is not None:
             matrix[~view.matrix(eligible)] = -np.inf
         rows, columns = matrix.shape
         padded = np.full((-(-rows // self.m) * self.m, columns), -np.inf)
@@ -236,16 +236,16 @@ class NM(Pattern):
         return pieces
 
 
-def _eligible(scored: scores.ScoredTensor) -> Array | None:
+def _resolve_eligible(scored: scores.ScoredTensor) -> Array | None:
     return scored.eligible() if callable(scored.eligible) else scored.eligible
 
 
-def _pooled(
+def _pool(
     scored: scores.ScoredTensor, view: MatrixView, shape: tuple[int, int], pooling: str
 ) -> scores.ScoredTensor:
     """Pools a scored over blocks of the matrix, the last ones smaller where it does not divide."""
     matrix = view.matrix(np.asarray(scored.scores)).astype(np.float64)
-    eligible = _eligible(scored)
+    eligible = _resolve_eligible(scored)
     alive = np.ones(matrix.shape, bool) if eligible is None else view.matrix(eligible)
     rows, columns = (np.arange(0, n, b) for n, b in zip(matrix.shape, shape, strict=True))
 
@@ -260,7 +260,7 @@ def _pooled(
     return dataclasses.replace(scored, scores=pooled, eligible=sizes > 0, sizes=sizes)
 
 
-def _repeated(pieces: Array, view: MatrixView, shape: tuple[int, int]) -> Array:
+def _repeat_blocks(pieces: Array, view: MatrixView, shape: tuple[int, int]) -> Array:
     """Spreads a mask of blocks over the matrix."""
     rows = math.prod(view.shape[axis] for axis in view.inputs)
     columns = math.prod(view.shape[axis] for axis in view.outputs)
@@ -292,4 +292,4 @@ def get(identifier: Any) -> Pattern:
     """Returns the pattern that a name, an "n:m" string, a config or a pattern stands for."""
     if isinstance(identifier, str) and (ratio := re.fullmatch(r"(\d+):(\d+)", identifier)):
         return NM(int(ratio[1]), int(ratio[2]))
-    return registration.get(identifier, Pattern, MEMBERS, "pattern")  # type: ignore[type-abstract]
+    return registration.resolve(identifier, Pattern, MEMBERS, "pattern")  # type: ignore[type-abstract]

@@ -166,7 +166,7 @@ def _resolve(
 ) -> tuple[float, allocations.Allocation]:
     """Returns the sparsity of all the weights together, and how the zeros are shared out."""
     if not isinstance(sparsity, Mapping):
-        return registration.sparsity(sparsity), allocation
+        return registration.validate_sparsity(sparsity), allocation
     if allocation != allocations.ClassBlind():
         raise ValueError(
             f"allocation={allocation} came with a mapping of sparsities, which itself says how "

@@ -77,7 +77,7 @@ class LeastSquares(Refit):
     sequential: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        loss_models.check_damping(self.damping)
+        loss_models.validate_damping(self.damping)
 
     def compensate(
         self,
@@ -88,17 +88,17 @@ class LeastSquares(Refit):
         before: Mapping[Weight, Array],
     ) -> Mapping[Weight, Any]:
         """Solves the masked least squares of each column."""
-        if self.data is None and isinstance(statistics, loss_models.Layerwise):
-            return statistics.minimum(weights, keep)
+        if self.data is None and isinstance(statistics, loss_models.LayerwiseLoss):
+            return statistics.minimize(weights, keep)
         data = self._calibration(model)
         splits = observation.observe(weights, data, self.damping == "auto", before)
-        return loss_models.Layerwise(splits, 0.0, self.damping).minimum(weights, keep)
+        return loss_models.LayerwiseLoss(splits, 0.0, self.damping).minimize(weights, keep)
 
     def groups(self, model: keras.Model, weights: Sequence[Weight]) -> Sequence[Sequence[Weight]]:
         """Groups the weights by layer, where layers come one after another."""
         if not self.sequential:
             return (weights,)
-        return observation.in_order(weights, self._calibration(model))
+        return observation.group_in_order(weights, self._calibration(model))
 
     def _calibration(self, model: keras.Model) -> calibration.Calibration:
         return calibration.Calibration(self.data, model, "LeastSquares", False, self.batch_size)
@@ -111,4 +111,4 @@ def get(identifier: Any) -> Refit | None:
     """Returns the refit that a name, a config or a refit stands for; `None` stands for none."""
     if identifier is None:
         return None
-    return registration.get(identifier, Refit, MEMBERS, "refit")  # type: ignore[type-abstract]
+    return registration.resolve(identifier, Refit, MEMBERS, "refit")  # type: ignore[type-abstract]

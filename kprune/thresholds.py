@@ -34,8 +34,8 @@ def of(model: keras.Model, quality: float) -> dict[str, float]:
     if not quality > 0:
         raise ValueError(f"quality={quality}; expected more than 0. Write quality=1.0.")
     return {
-        name: quality * allocations.deviation(group)
-        for name, group in allocations.by_class(masked_weights.require(model)).items()
+        name: quality * allocations.standard_deviation(group)
+        for name, group in allocations.group_by_class(masked_weights.require(model)).items()
     }
 
 
@@ -53,16 +53,16 @@ def targets(model: keras.Model, thresholds: Mapping[str, float]) -> dict[str, fl
         >>> thresholds = kprune.thresholds.of(kprune.wrap(model), quality=0.5)
         >>> report = kprune.prune(model, kprune.thresholds.targets(model, thresholds))
     """
-    groups = allocations.by_class(masked_weights.require(model))
+    groups = allocations.group_by_class(masked_weights.require(model))
     found = {}
     for name, threshold in thresholds.items():
         if name not in groups:
-            known = ", ".join(f'"{each}"' for each in groups)
+            known = ", ".join(f'"{label}"' for label in groups)
             raise ValueError(
                 f"thresholds has {name!r}, which is no class of this model; expected some of "
                 f"{known}. Write thresholds=kprune.thresholds.of(model, quality=1.0)."
             )
-        found[name] = _below(groups[name], threshold)
+        found[name] = _measure_sparsity_below(groups[name], threshold)
         if found[name] == 1:
             raise ValueError(
                 f"A threshold of {threshold:g} leaves nothing of {name!r}; expected one below its "
@@ -71,6 +71,6 @@ def targets(model: keras.Model, thresholds: Mapping[str, float]) -> dict[str, fl
     return found
 
 
-def _below(weights: Sequence[Weight], threshold: float) -> float:
-    small = sum(int(np.count_nonzero(np.abs(each.values()) < threshold)) for each in weights)
-    return small / sum(each.size for each in weights)
+def _measure_sparsity_below(weights: Sequence[Weight], threshold: float) -> float:
+    small = sum(int(np.count_nonzero(np.abs(weight.values()) < threshold)) for weight in weights)
+    return small / sum(weight.size for weight in weights)

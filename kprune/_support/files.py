@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-CHUNK = 1 << 20  # bytes read at a time, so that a large file never lies in memory whole
+BYTES_PER_READ = 1 << 20  # bytes read at a time, so that a large file never lies in memory whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,13 @@ def replacing(path: str | os.PathLike[str], marker: str | None = None) -> Iterat
         ...     temporary.write_bytes(b"content")
         7
     """
-    target = _checked(path, marker)
+    target = _resolve_target(path, marker)
     made = _make_parents(target.parent)
     kept = False
     try:
         # A directory beside the target: the same file system, so that a move is a rename, and the
         # result has the name, the suffix and the permissions that it would have had in place.
-        room = Path(_make_room(target))
+        room = Path(_make_temporary_directory(target))
         try:
             temporary = room / target.name
             yield temporary
@@ -86,18 +86,18 @@ def sizes(path: str | os.PathLike[str]) -> Size:
         True
     """
     root = Path(path)
-    files = sorted(each for each in root.rglob("*") if each.is_file()) if root.is_dir() else [root]
+    files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
     squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)  # 31: the largest window, a gzip header
     plain = packed = 0
-    for each in files:
-        with each.open("rb") as stream:
-            while piece := stream.read(CHUNK):
+    for file in files:
+        with file.open("rb") as stream:
+            while piece := stream.read(BYTES_PER_READ):
                 plain += len(piece)
                 packed += len(squeeze.compress(piece))
     return Size(plain, packed + len(squeeze.flush()))
 
 
-def _checked(path: str | os.PathLike[str], marker: str | None) -> Path:
+def _resolve_target(path: str | os.PathLike[str], marker: str | None) -> Path:
     """Returns the absolute path behind links, or says why nothing can be put there."""
     if not os.fspath(path):
         raise ValueError(
@@ -138,24 +138,24 @@ def _make_parents(directory: Path) -> list[Path]:
         )
     made: list[Path] = []
     try:
-        for each in reversed(missing):
-            each.mkdir(exist_ok=True)
-            made.insert(0, each)
+        for parent in reversed(missing):
+            parent.mkdir(exist_ok=True)
+            made.insert(0, parent)
     except OSError as error:
-        for each in made:
-            each.rmdir()
-        raise _unwritable(directory, error) from error
+        for parent in made:
+            parent.rmdir()
+        raise _describe_unwritable(directory, error) from error
     return made
 
 
-def _make_room(target: Path) -> str:
+def _make_temporary_directory(target: Path) -> str:
     try:
         return tempfile.mkdtemp(prefix=f".{target.name[:64]}.", dir=target.parent)
     except OSError as error:
-        raise _unwritable(target.parent, error) from error
+        raise _describe_unwritable(target.parent, error) from error
 
 
-def _unwritable(directory: Path, error: OSError) -> OSError:
+def _describe_unwritable(directory: Path, error: OSError) -> OSError:
     kind = PermissionError if isinstance(error, PermissionError) else OSError
     return kind(
         f"{directory} cannot be written to ({error.strerror}); expected a directory that this "

@@ -4,19 +4,19 @@ import contextlib
 import os
 
 
-def check(needed: int, what: str, mend: str) -> None:
+def require(needed: int, what: str, suggestion: str) -> None:
     """Says what to write instead of something that takes more than half of the machine's memory.
 
     Args:
         needed: bytes.
         what: takes them; the beginning of a sentence.
-        mend: what to write instead; whole sentences.
+        suggestion: what to write instead; whole sentences.
 
     Raises:
         MemoryError: it is more than half; where the system tells how much there is.
 
     Example:
-        >>> check(1 << 10, "A kibibyte", "Write less.")
+        >>> require(1 << 10, "A kibibyte", "Write less.")
     """
     memory = None
     with contextlib.suppress(AttributeError, ValueError, OSError):  # not every system tells
@@ -24,5 +24,5 @@ def check(needed: int, what: str, mend: str) -> None:
     if memory is not None and needed > memory / 2:
         raise MemoryError(
             f"{what} would take {needed / 2**30:.0f} GiB of this machine's {memory / 2**30:.0f} "
-            f"GiB. {mend}"
+            f"GiB. {suggestion}"
         )

@@ -15,7 +15,7 @@ import rich.progress
 
 T = TypeVar("T")
 
-PATIENCE = 1.0  # seconds that pass in silence
+SECONDS_BEFORE_SHOWN = 1.0  # seconds that pass in silence
 
 _shown: rich.progress.Progress | None = None  # one display at a time; work inside work adds a line
 
@@ -31,7 +31,7 @@ class Bar:
     def advance(self, by: int = 1) -> None:
         """Moves the bar, and shows it once the work has taken longer than a second."""
         self.done += by
-        late = time.monotonic() - self._started > PATIENCE
+        late = time.monotonic() - self._started > SECONDS_BEFORE_SHOWN
         if self._task is None and late and _shown is not None:
             self._task = _shown.add_task(self.what, total=self.total, start=True)
             _shown.start()
@@ -40,7 +40,7 @@ class Bar:
 
 
 @contextlib.contextmanager
-def bar(what: str, total: int | None = None) -> Iterator[Bar]:
+def show_bar(what: str, total: int | None = None) -> Iterator[Bar]:
     """Shows a bar during a block, if the block takes longer than a second.
 
     Args:
@@ -48,7 +48,7 @@ def bar(what: str, total: int | None = None) -> Iterator[Bar]:
         total: how many steps there are; `None` where that is not known.
 
     Example:
-        >>> with bar("solving", total=3) as moving:
+        >>> with show_bar("solving", total=3) as moving:
         ...     moving.advance()
     """
     global _shown
@@ -91,7 +91,7 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    with bar(what, total) as moving:
+    with show_bar(what, total) as moving:
         for item in items:
             yield item
             moving.advance()

@@ -44,7 +44,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
-def get(
+def resolve(
     identifier: Any, family: type[M], members: Mapping[str, Callable[[], M]], argument: str
 ) -> M:
     """Returns the member that a name, a config or an instance stands for.
@@ -61,7 +61,7 @@ def get(
 
     Example:
         >>> from kprune import schedules
-        >>> get("constant", schedules.Schedule, {"constant": lambda: schedules.Constant(0.5)}, "s")
+        >>> resolve("constant", schedules.Schedule, {"constant": lambda: schedules.Constant(0.5)}, "s")
         Constant(final_sparsity=0.5, begin_step=0)
     """
     if isinstance(identifier, family):
@@ -85,17 +85,17 @@ def get(
     return members[identifier]()
 
 
-def sparsity(value: Any, argument: str = "sparsity") -> float:
+def validate_sparsity(value: Any, argument: str = "sparsity") -> float:
     """Returns a sparsity that lies in [0, 1), or says why it does not."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(
             f"{argument}={value!r}; expected the fraction of weights that become zero, at least 0 "
-            f"and less than 1. Write {argument}={_nearest_sparsity(value)}."
+            f"and less than 1. Write {argument}={_suggest_sparsity(value)}."
         )
     return float(value)
 
 
-def _nearest_sparsity(value: Any) -> float:
+def _suggest_sparsity(value: Any) -> float:
     """Returns what was probably meant: 0.9 for 90."""
     percent = isinstance(value, (int, float)) and 1 < value < 100
     return value / 100 if percent else 0.9

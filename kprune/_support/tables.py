@@ -11,7 +11,7 @@ import rich.console
 import rich.table
 import rich.text
 
-WIDTH = 100  # columns; a report is pasted into issues and logs, where long lines break
+MAX_WIDTH = 100  # columns; a report is pasted into issues and logs, where long lines break
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ?(%|[kMG]?i?B|m?s|x))?")
 
 
@@ -54,7 +54,9 @@ def render(
         )
     for row in cells:
         table.add_row(*(rich.text.Text(cell) for cell in row))
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if terminal else WIDTH
+    width = (
+        min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns) if terminal else MAX_WIDTH
+    )
     page = io.StringIO()
     console = rich.console.Console(file=page, width=width, force_terminal=terminal)
     console.print(rich.text.Text(title, style="bold"), soft_wrap=True)

@@ -16,7 +16,7 @@ B = TypeVar("B")
 CORES = os.cpu_count() or 1
 
 
-def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+def map_parallel(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
     """Yields what a function makes of each item, in order, as many at once as there are cores.
 
     Use it for products of matrices too small to share out. BLAS's own threads wait for each other
@@ -27,7 +27,7 @@ def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
         items: read some ahead of what is yielded.
 
     Example:
-        >>> list(side_by_side(np.sum, [np.ones(2), np.ones(3)]))
+        >>> list(map_parallel(np.sum, [np.ones(2), np.ones(3)]))
         [np.float64(2.0), np.float64(3.0)]
     """
     with _pools().limit(limits=1, user_api="blas"), futures.ThreadPoolExecutor(CORES) as pool:
@@ -40,8 +40,8 @@ def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
             while pending:
                 yield pending.pop(0).result()
         finally:
-            for each in pending:
-                each.cancel()
+            for future in pending:
+                future.cancel()
 
 
 @functools.cache

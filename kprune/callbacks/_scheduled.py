@@ -65,7 +65,9 @@ class Scheduled(keras.callbacks.Callback, abc.ABC, Generic[G]):
         if logs is not None:
             logs["sparsity"] = self._sparsity
             if self.per_class:
-                logs.update({f"sparsity/{name}": each for name, each in self._classes.items()})
+                logs.update(
+                    {f"sparsity/{name}": sparsity for name, sparsity in self._classes.items()}
+                )
 
     def _step(self, batch: int) -> None:
         if self._resolved is None:  # train_on_batch and its like begin no epoch

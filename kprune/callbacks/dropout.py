@@ -53,7 +53,7 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Finds what feeds each dropout layer, and adjusts to the masks that are there."""
         masked_weights.require(self.model)
-        self._fed = feeding(self.model, self.feeds)
+        self._fed = find_feeding_weights(self.model, self.feeds)
         self._seen = None
         self._adjust()
 
@@ -81,7 +81,7 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
             compiled.forget(*(layer for layer, _ in self._fed))
 
 
-def feeding(
+def find_feeding_weights(
     model: keras.Model, feeds: Mapping[str, str] | None = None
 ) -> list[tuple[keras.layers.Dropout, list[Weight]]]:
     """Returns each active dropout layer of a wrapped model with the weights that feed it.
@@ -97,7 +97,7 @@ def feeding(
         ValueError: `feeds` names no dropout layer, or none of the weights.
     """
     layers = walk.layers(model)
-    dropouts = [each for each in layers if isinstance(each, keras.layers.Dropout) and each.rate]
+    dropouts = [layer for layer in layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
     weights, feeds = masked_weights.require(model), feeds or {}
     names = [layer.name for layer in dropouts]
     for name in feeds:
@@ -106,15 +106,19 @@ def feeding(
                 f"feeds names {name!r}; expected dropout layers among {names}. "
                 f"Write feeds={{{(names or ['dropout'])[0]!r}: {weights[0].path!r}}}."
             )
-    traced = _traced(model, dropouts, weights)
+    traced = _trace_feeding_weights(model, dropouts, weights)
     found = []
     for layer in dropouts:
         sources = (
-            traced.get(id(layer), []) if traced is not None else _before(layers, layer, weights)
+            traced.get(id(layer), [])
+            if traced is not None
+            else _find_weights_before(layers, layer, weights)
         )
         if layer.name in feeds:
             sources = [
-                each for each in weights if locations.matches(feeds[layer.name], each.location)
+                weight
+                for weight in weights
+                if locations.matches(feeds[layer.name], weight.location)
             ]
             if not sources:
                 raise ValueError(
@@ -126,17 +130,17 @@ def feeding(
     return found
 
 
-def _traced(
+def _trace_feeding_weights(
     model: keras.Model, dropouts: list[Any], weights: list[Weight]
 ) -> dict[int, list[Weight]] | None:
     """Follows each dropout's input back to masked layers, in a graph traced for the purpose."""
-    specs = _input_specs(model)
+    specs = _find_input_specs(model)
     if specs is None or not dropouts:
         return None if dropouts else {}
     owners: dict[int, tuple[Any, list[Weight]]] = {}
     for weight in weights:
         # A recurrent cell runs inside a loop's own graph: its layer stands for it.
-        rnn = [each for each in weight.location.owners if isinstance(each, keras.layers.RNN)]
+        rnn = [owner for owner in weight.location.owners if isinstance(owner, keras.layers.RNN)]
         owner = rnn[0] if rnn else weight.location.layer
         owners.setdefault(id(owner), (owner, []))[1].append(weight)
     made: dict[int, list[Weight]] = {}
@@ -180,7 +184,7 @@ def _initial_rate(dropout: keras.layers.Dropout) -> float:
     return float(rate)
 
 
-def _input_specs(model: keras.Model) -> Any:
+def _find_input_specs(model: keras.Model) -> Any:
     """Returns what the model is called with; `None` where it is not known."""
     arguments = graphs.call_arguments(model)
     if arguments is None or len(arguments) != 1:
@@ -190,8 +194,8 @@ def _input_specs(model: keras.Model) -> Any:
     )
 
 
-def _before(layers: list[Any], layer: Any, weights: list[Weight]) -> list[Weight]:
+def _find_weights_before(layers: list[Any], layer: Any, weights: list[Weight]) -> list[Weight]:
     """The weights of the masked layer that was defined last before this one."""
-    place = {id(each): position for position, each in enumerate(layers)}
+    place = {id(layer): position for position, layer in enumerate(layers)}
     earlier = [w for w in weights if place[id(w.location.layer)] < place[id(layer)]]
     return [w for w in earlier if w.location.layer is earlier[-1].location.layer]

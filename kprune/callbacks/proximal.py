@@ -94,7 +94,9 @@ class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
             proximal.reweight(self.model, self.epsilon)
         if not self._is_running:
             optimizer = self.model.optimizer
-            self._loan.enter(self.model, proximal.shrinking(self.model, optimizer, self.strength))
+            self._loan.enter(
+                self.model, proximal.shrink_after_updates(self.model, optimizer, self.strength)
+            )
             self._is_running = True
         return True
 

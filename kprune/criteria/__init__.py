@@ -13,7 +13,7 @@ from kprune._second_order.hessian import (
 )
 from kprune._second_order.layer_inputs.readers import READERS
 from kprune._support import registration
-from kprune.criteria.accumulations import Accumulation
+from kprune.criteria._accumulation import Accumulation
 from kprune.criteria.criterion import Calibrated, Criterion, Stage
 from kprune.criteria.magnitude import Magnitude
 from kprune.criteria.movement import Movement
@@ -68,4 +68,4 @@ MEMBERS = {
 
 def get(identifier: Any) -> Criterion:
     """Returns the criterion that a name, a config or a criterion stands for."""
-    return registration.get(identifier, Criterion, MEMBERS, "criterion")  # type: ignore[type-abstract]
+    return registration.resolve(identifier, Criterion, MEMBERS, "criterion")  # type: ignore[type-abstract]

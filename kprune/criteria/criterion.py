@@ -12,7 +12,7 @@ from kprune._masking.weight import Weight
 from kprune._selection import scores
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.criteria import accumulations
+from kprune.criteria import _accumulation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Criterion(registration.Member, abc.ABC):
         return None
 
     @property
-    def accumulation(self) -> accumulations.Accumulation | None:
+    def accumulation(self) -> _accumulation.Accumulation | None:
         """What every update of a training adds to the statistics; `None` where nothing does."""
         return None
 
@@ -101,5 +101,5 @@ class Calibrated(Criterion):
 
     def calibration(self, model: keras.Model, labelled: bool) -> calibration.Calibration:
         """Returns the data, ready to be read for a model."""
-        who = type(self).__name__
-        return calibration.Calibration(self.data, model, who, labelled, self.batch_size)
+        caller = type(self).__name__
+        return calibration.Calibration(self.data, model, caller, labelled, self.batch_size)

@@ -9,7 +9,7 @@ import keras
 from kprune._masking.weight import Weight
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.criteria import accumulations, criterion
+from kprune.criteria import _accumulation, criterion
 
 
 @registration.register
@@ -49,15 +49,15 @@ class Movement(criterion.Criterion):
             raise ValueError(f"memory={self.memory}; expected a part, in [0, 1]. Write memory=1.0.")
 
     @property
-    def accumulation(self) -> accumulations.Accumulation:
+    def accumulation(self) -> _accumulation.Accumulation:
         """The movement of each update, in units of the learning rate."""
-        return accumulations.Accumulation("movement", lambda w, g: -w * g, self.memory)
+        return _accumulation.Accumulation("movement", lambda w, g: -w * g, self.memory)
 
     def observe(
         self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
     ) -> Mapping[Weight, Array]:
         """Reads what was gathered."""
-        return self.accumulation.gathered(model, weights)
+        return self.accumulation.read_scores(model, weights)
 
     def score(self, weight: Weight, statistics: Any) -> Array:
         """Returns the sum; it may be negative."""

@@ -55,7 +55,7 @@ class OBD(criterion.Calibrated):
     ) -> dict[Weight, Array]:
         """Finds the diagonal of the Hessian."""
         data = self.calibration(model, labelled=True)
-        loss = hessian.Objective(model, [each.variable for each in weights], "OBD")
+        loss = hessian.Objective(model, [weight.variable for weight in weights], "OBD")
         return dict(zip(weights, self.estimator.diagonal(loss, data), strict=True))
 
     def score(self, weight: Weight, statistics: dict[Weight, Array]) -> Array:

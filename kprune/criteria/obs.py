@@ -11,12 +11,12 @@ from kprune._second_order import loss_models
 from kprune._second_order.hessian import Factors, Kind, Objective
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.criteria import criterion, layerwise
+from kprune.criteria import _layerwise, criterion
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class OBS(layerwise.Layerwise):
+class OBS(_layerwise.LayerwiseCriterion):
     """What the loss gains when the weight goes and the others move: `s = w^2 / (2 [H^-1]_qq)`.
 
     Use it after training, without any retraining: the survivors take over what has gone,
@@ -89,16 +89,18 @@ class OBS(layerwise.Layerwise):
         if self.hessian == "layerwise":
             return super().observe(model, weights, stage)
         data = self.calibration(model, labelled=True)
-        loss = Objective(model, [each.variable for each in weights], "OBS")
+        loss = Objective(model, [weight.variable for weight in weights], "OBS")
         sparsity = stage.sparsity
         factors = Factors(loss, self.fisher, exact=4, draws=1)
         if self.hessian == "full":
-            return loss_models.full(weights, factors, data, sparsity, self.damping)
-        return loss_models.block(weights, factors, data, sparsity, self.damping, self.block_size)
+            return loss_models.build_full(weights, factors, data, sparsity, self.damping)
+        return loss_models.build_blockwise(
+            weights, factors, data, sparsity, self.damping, self.block_size
+        )
 
     def score(self, weight: Weight, statistics: loss_models.LossModel) -> Array:
         """Returns what the weight costs."""
-        return statistics.costs(weight)
+        return statistics.compute_costs(weight)
 
     def compensate(
         self,
@@ -107,4 +109,4 @@ class OBS(layerwise.Layerwise):
         statistics: loss_models.LossModel,
     ) -> Mapping[Weight, Any]:
         """Moves the survivors to where the quadratic model is lowest."""
-        return statistics.minimum(weights, keep)
+        return statistics.minimize(weights, keep)

@@ -12,7 +12,7 @@ from kprune._masking.weight import Weight
 from kprune._second_order import hessian
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.criteria import accumulations, criterion
+from kprune.criteria import _accumulation, criterion
 
 
 @registration.register
@@ -45,11 +45,11 @@ class Saliency(criterion.Calibrated):
     """
 
     @property
-    def accumulation(self) -> accumulations.Accumulation | None:
+    def accumulation(self) -> _accumulation.Accumulation | None:
         """The saliency at each update, where no data is given."""
         if self.data is not None:
             return None
-        return accumulations.Accumulation("saliency", lambda w, g: abs(w * g), memory=0.0)
+        return _accumulation.Accumulation("saliency", lambda w, g: abs(w * g), memory=0.0)
 
     def observe(
         self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
@@ -59,14 +59,14 @@ class Saliency(criterion.Calibrated):
             self.accumulation is not None
             and slot_variables.values(model, "saliency", weights) is not None
         ):
-            return self.accumulation.gathered(model, weights)
+            return self.accumulation.read_scores(model, weights)
         data = self.calibration(model, labelled=True)
-        loss = hessian.Objective(model, [each.variable for each in weights], "Saliency")
-        gradient = loss.traced("gradient", loss.gradient)
+        loss = hessian.Objective(model, [weight.variable for weight in weights], "Saliency")
+        gradient = loss.compile_once("gradient", loss.gradient)
         gradients = loss.average(data, gradient, "gradients")
         return {
-            each: np.abs(each.values().astype(np.float32) * found.astype(np.float32))
-            for each, found in zip(weights, gradients, strict=True)
+            weight: np.abs(weight.values().astype(np.float32) * found.astype(np.float32))
+            for weight, found in zip(weights, gradients, strict=True)
         }
 
     def score(self, weight: Weight, statistics: Any) -> Array:

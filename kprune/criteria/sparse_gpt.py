@@ -8,12 +8,12 @@ from kprune._masking.weight import Weight
 from kprune._second_order import loss_models
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.criteria import layerwise
+from kprune.criteria import _layerwise
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class SparseGPT(layerwise.Layerwise):
+class SparseGPT(_layerwise.LayerwiseCriterion):
     """A sweep over the inputs of a layer: `s_ij = w_ij^2 / U_ii^2`, with `H^-1 = U^T U`.
 
     Use it after training, for layers of thousands of inputs, where `OBS` takes too long: one
@@ -43,7 +43,7 @@ class SparseGPT(layerwise.Layerwise):
         One-Shot, 2023.
     """
 
-    def score(self, weight: Weight, statistics: loss_models.Layerwise) -> Array:
+    def score(self, weight: Weight, statistics: loss_models.LayerwiseLoss) -> Array:
         """Sweeps the weight to the sparsity that is asked of all."""
         return statistics.sweep_scores(weight)
 
@@ -51,7 +51,7 @@ class SparseGPT(layerwise.Layerwise):
         self,
         weights: Sequence[Weight],
         keep: Sequence[Array],
-        statistics: loss_models.Layerwise,
+        statistics: loss_models.LayerwiseLoss,
     ) -> Mapping[Weight, Any]:
         """Sweeps the weights along the masks to come."""
-        return statistics.swept(weights, keep)
+        return statistics.sweep(weights, keep)

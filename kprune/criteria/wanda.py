@@ -8,12 +8,12 @@ from kprune._masking.weight import Weight
 from kprune._second_order import loss_models
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.criteria import layerwise
+from kprune.criteria import _layerwise
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class Wanda(layerwise.Layerwise):
+class Wanda(_layerwise.LayerwiseCriterion):
     """What a layer's output loses when the weight goes: `s = |w| * ||x||_2`.
 
     Use it for a first look at a very large model: one forward pass over the data and no solving.
@@ -43,7 +43,7 @@ class Wanda(layerwise.Layerwise):
 
     per_output: bool = True
 
-    def score(self, weight: Weight, statistics: loss_models.Layerwise) -> Array:
+    def score(self, weight: Weight, statistics: loss_models.LayerwiseLoss) -> Array:
         """Returns the products, or their ranks within each output."""
         found = np.abs(weight.values()) * np.sqrt(statistics.diagonal(weight) / 2)
         if not self.per_output or weight.pattern.covers_inputs:

@@ -73,7 +73,7 @@ class Grid(registration.Member):
             isinstance(value, float) for value in (self.begin_step, self.end_step, self.frequency)
         )
 
-    def _check(self) -> None:
+    def _validate_steps(self) -> None:
         for name in ("begin_step", "end_step", "frequency"):
             value = getattr(self, name)
             if isinstance(value, float) and not 0 <= value <= 1:
@@ -119,4 +119,4 @@ class Interval(Grid):
     frequency: Step = 100
 
     def __post_init__(self) -> None:
-        self._check()
+        self._validate_steps()

@@ -40,8 +40,8 @@ class Constant(Schedule):
     begin_step: grid.Step = 0
 
     def __post_init__(self) -> None:
-        registration.sparsity(self.final_sparsity, "final_sparsity")
-        self._check()
+        registration.validate_sparsity(self.final_sparsity, "final_sparsity")
+        self._validate_steps()
 
     @property
     def end_step(self) -> grid.Step:  # type: ignore[override]
@@ -95,11 +95,11 @@ class PolynomialDecay(Schedule):
     frequency: grid.Step = 100
 
     def __post_init__(self) -> None:
-        registration.sparsity(self.initial_sparsity, "initial_sparsity")
-        registration.sparsity(self.final_sparsity, "final_sparsity")
+        registration.validate_sparsity(self.initial_sparsity, "initial_sparsity")
+        registration.validate_sparsity(self.final_sparsity, "final_sparsity")
         if not self.power > 0:
             raise ValueError(f"power={self.power}; expected more than 0. Write power=3.")
-        self._check()
+        self._validate_steps()
 
     def __call__(self, step: int) -> float:
         """Returns the sparsity at a step."""
@@ -145,13 +145,13 @@ class Iterative(Schedule):
     begin_step: grid.Step = 0
 
     def __post_init__(self) -> None:
-        registration.sparsity(self.initial_sparsity, "initial_sparsity")
-        registration.sparsity(self.final_sparsity, "final_sparsity")
+        registration.validate_sparsity(self.initial_sparsity, "initial_sparsity")
+        registration.validate_sparsity(self.final_sparsity, "final_sparsity")
         if not isinstance(self.steps, numbers.Integral) or self.steps < 1:
             raise ValueError(
                 f"steps={self.steps!r}; expected a whole number, at least 1. Write steps=9."
             )
-        self._check()
+        self._validate_steps()
 
     @property
     def end_step(self) -> grid.Step:  # type: ignore[override]
@@ -191,9 +191,9 @@ class Function(Schedule):
     frequency: grid.Step = 100
 
     def __post_init__(self) -> None:
-        self._check()
+        self._validate_steps()
 
     def __call__(self, step: int) -> float:
         """Returns the function's value, checked."""
         value = self.function(step)
-        return registration.sparsity(float(value), f"the schedule's value at step {step}")
+        return registration.validate_sparsity(float(value), f"the schedule's value at step {step}")

@@ -47,7 +47,7 @@ def accumulating(model: keras.Model, criterion: Any, optimizer: Any = None) -> I
         for gradient, variable in zip(grads, variables, strict=True):
             slot = held.beside(variable)
             if slot is not None and gradient is not None:
-                w, g = (tf.cast(each, "float32") for each in (variable.value, gradient))
+                w, g = (tf.cast(variable, "float32") for variable in (variable.value, gradient))
                 slot.assign_add(what.contribution(w, g))
         return grads
 

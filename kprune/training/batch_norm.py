@@ -54,13 +54,15 @@ def recalibrate_batch_norm(model: M, data: Any, batch_size: int = 128) -> M:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.built
     ]
     given = calibration.Calibration(data, model, "recalibrate_batch_norm", False, batch_size)
-    sums: dict[int, list[Any]] = {id(each): [0.0] * 3 for each in layers}  # n, means, squares
+    sums: dict[int, list[Any]] = {id(layer): [0.0] * 3 for layer in layers}  # n, means, squares
     size = 0
 
     def measured(layer: Any) -> Callable[..., Any]:
         def call(original: Callable[..., Any], inputs: Any, *args: Any, **kwargs: Any) -> Any:
             outputs = original(inputs, training=True, mask=kwargs.get("mask"))
-            mean, variance = (np.asarray(each, np.float64) for each in _moving(layer))
+            mean, variance = (
+                np.asarray(variable, np.float64) for variable in _moving_statistics(layer)
+            )
             found: tuple[Any, ...] = 1.0, mean, variance + mean**2
             sums[id(layer)] = [a + size * b for a, b in zip(sums[id(layer)], found, strict=True)]
             return outputs
@@ -75,7 +77,7 @@ def recalibrate_batch_norm(model: M, data: Any, batch_size: int = 128) -> M:
     statistics = {}
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(_batch_statistics(layer))
+            stack.enter_context(_use_batch_statistics(layer))
             stack.enter_context(hooks.replace_call(layer, measured(layer)))
         if layers:
             for _ in given.map(forward, "statistics of batch normalisation"):
@@ -91,24 +93,26 @@ def recalibrate_batch_norm(model: M, data: Any, batch_size: int = 128) -> M:
                         "numbers. Look for them in the model's weights with numpy.isfinite."
                     )
     for layer in layers:
-        for variable, value in zip(_moving(layer), statistics.get(id(layer), ()), strict=False):
+        for variable, value in zip(
+            _moving_statistics(layer), statistics.get(id(layer), ()), strict=False
+        ):
             variable.assign(value)
     return model
 
 
-def _moving(layer: Any) -> tuple[Any, Any]:
+def _moving_statistics(layer: Any) -> tuple[Any, Any]:
     return layer.moving_mean, layer.moving_variance
 
 
 @contextlib.contextmanager
-def _batch_statistics(layer: Any) -> Iterator[None]:
+def _use_batch_statistics(layer: Any) -> Iterator[None]:
     """Lets the moving statistics be those of the last batch alone, then restores them."""
     momentum, trainable = layer.momentum, layer.trainable
-    values = [tf.identity(each.value) for each in _moving(layer)]
+    values = [tf.identity(variable.value) for variable in _moving_statistics(layer)]
     try:
         layer.momentum, layer.trainable = 0.0, True
         yield
     finally:
         layer.momentum, layer.trainable = momentum, trainable
-        for variable, value in zip(_moving(layer), values, strict=True):
+        for variable, value in zip(_moving_statistics(layer), values, strict=True):
             variable.assign(value)

@@ -11,7 +11,7 @@ import numpy as np
 from kprune._support.typing import Array
 
 INITIALIZATIONS = ("linear", "density", "random")
-ITERATIONS = 300  # at most; where no boundary moves past a value, it ends before
+MAX_ITERATIONS = 300  # at most; where no boundary moves past a value, it ends before
 
 
 def fit(values: Array, clusters: int, initialization: str = "linear", seed: int = 0) -> Array:
@@ -63,15 +63,15 @@ def fit(values: Array, clusters: int, initialization: str = "linear", seed: int 
     centroids = _start(ordered, clusters, initialization, seed)
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     squares = np.concatenate([[0.0], np.cumsum(ordered**2)])
-    bounds = _bounds(ordered, centroids)
-    for _ in range(ITERATIONS):
+    bounds = _find_bounds(ordered, centroids)
+    for _ in range(MAX_ITERATIONS):
         bounds = np.unique(bounds)  # an empty cluster is dropped
         counts = np.diff(bounds)
         centroids = np.diff(sums[bounds]) / counts
-        before, bounds = bounds, _bounds(ordered, centroids)
+        before, bounds = bounds, _find_bounds(ordered, centroids)
         if np.array_equal(bounds, before):
             errors = np.diff(squares[bounds]) - counts * centroids**2
-            more = _cuts(ordered, bounds, centroids, errors, clusters - len(centroids))
+            more = _find_splits(ordered, bounds, centroids, errors, clusters - len(centroids))
             if not len(more):
                 break
             bounds = np.sort(np.append(bounds, more))
@@ -93,7 +93,7 @@ def assign(values: Array, centroids: Array) -> Array:
     return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)
 
 
-def ratio(size: int, clusters: int, bits: int = 32) -> float:
+def compression_ratio(size: int, clusters: int, bits: int = 32) -> float:
     """Returns how many times smaller weights become by a codebook alone.
 
     `n b / (n log2 k + k b)`
@@ -104,7 +104,7 @@ def ratio(size: int, clusters: int, bits: int = 32) -> float:
         bits: b, of a weight and of a centroid.
 
     Example:
-        >>> ratio(size=16, clusters=4, bits=32)
+        >>> compression_ratio(size=16, clusters=4, bits=32)
         3.2
 
     Reference:
@@ -113,14 +113,14 @@ def ratio(size: int, clusters: int, bits: int = 32) -> float:
     return size * bits / (size * math.log2(clusters) + clusters * bits)
 
 
-def _bounds(ordered: Array, centroids: Array) -> Array:
+def _find_bounds(ordered: Array, centroids: Array) -> Array:
     """Where each centroid's values begin and end: it has those nearer to it than to the others."""
     between = (centroids[1:] + centroids[:-1]) / 2
     inner = np.searchsorted(ordered, between, side="right")  # of two as near the lower, as `assign`
     return np.concatenate([[0], inner, [len(ordered)]])
 
 
-def _cuts(ordered: Array, bounds: Array, means: Array, errors: Array, wanted: int) -> Array:
+def _find_splits(ordered: Array, bounds: Array, means: Array, errors: Array, wanted: int) -> Array:
     """Where to cut in two, at their means, the clusters that err most, to have as many as wanted.
 
     Of pruned weights the small ones are gone, so of centroids spread evenly many were empty.

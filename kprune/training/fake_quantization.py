@@ -50,7 +50,7 @@ def fake_quantized(model: keras.Model) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.callback(compiled.forget, model)
         for layer, held in kernels.values():
-            stack.enter_context(hooks.replace_call(layer, _rounding_call(layer, held)))
+            stack.enter_context(hooks.replace_call(layer, _make_rounding_call(layer, held)))
         compiled.forget(model)
         yield
 
@@ -80,7 +80,7 @@ def _straight_through(exact: Any, rounded: Any) -> Any:
     return exact + ops.stop_gradient(rounded - exact)
 
 
-def _rounding_call(layer: Any, kernels: list[Location]) -> Callable[..., Any]:
+def _make_rounding_call(layer: Any, kernels: list[Location]) -> Callable[..., Any]:
     """Returns a call of a layer on rounded inputs, with rounded kernels in the kernels' place."""
     attributes = [
         (name, kernel)

@@ -42,10 +42,10 @@ class Shrinkage:
     def __call__(self, w: Any) -> Any:
         """Returns the weight, shrunk."""
         w = w if self.own is None else self.own(w)
-        threshold = tf.cast(self._rate() * self.strength * self.alpha.value, w.dtype)
+        threshold = tf.cast(self._current_rate() * self.strength * self.alpha.value, w.dtype)
         return prox(w, threshold)
 
-    def _rate(self) -> Any:
+    def _current_rate(self) -> Any:
         rate = tf.cast(self.optimizer.learning_rate, "float32")
         steps = self.optimizer.gradient_accumulation_steps
         if not steps:
@@ -91,22 +91,22 @@ def proximal_strength(
         >>> found = kprune.training.proximal_strength(kprune.wrap(model), 0.8, steps=200)
         >>> rpp = kprune.callbacks.ReweightedProximal(found, begin_step=0, end_step=200)
     """
-    registration.sparsity(sparsity)
+    registration.validate_sparsity(sparsity)
     optimizer = getattr(model, "optimizer", None)
-    rates = 0.0 if optimizer is None else _rates(optimizer, steps)
+    rates = 0.0 if optimizer is None else _sum_learning_rates(optimizer, steps)
     if not rates > 0:
         raise ValueError(
             f"The learning rates of {steps} steps of {model.name} sum to {rates:g}; expected more "
             "than 0. Write model.compile(keras.optimizers.Adam(1e-3), ...) first, and steps=1000."
         )
     sizes = np.concatenate(
-        [np.abs(each.values()).reshape(-1) for each in masked_weights.require(model)]
+        [np.abs(weight.values()).reshape(-1) for weight in masked_weights.require(model)]
     )
     size = float(np.quantile(sizes, sparsity))
     return (size**2 / 2 + epsilon * size) / rates
 
 
-def _rates(optimizer: Any, steps: int) -> float:
+def _sum_learning_rates(optimizer: Any, steps: int) -> float:
     """The sum of the learning rates of the steps to come."""
     inner = optimizers.innermost(optimizer)
     rate, first = optimizers.learning_rate(inner), int(inner.iterations)
@@ -127,7 +127,7 @@ def discard(model: keras.Model) -> None:
 
 def is_weighted(model: keras.Model) -> bool:
     """Returns whether alpha has been estimated, here or in a training that was restored."""
-    return any(backend.read(each).any() for each in slot_variables.of(model, _SLOT).weights)
+    return any(backend.read(variable).any() for variable in slot_variables.of(model, _SLOT).weights)
 
 
 def reweight(model: keras.Model, epsilon: float) -> None:
@@ -139,7 +139,7 @@ def reweight(model: keras.Model, epsilon: float) -> None:
 
 
 @contextlib.contextmanager
-def shrinking(model: keras.Model, optimizer: Any, strength: float) -> Iterator[None]:
+def shrink_after_updates(model: keras.Model, optimizer: Any, strength: float) -> Iterator[None]:
     """Lets every update of an optimizer shrink the masked weights of a model during a block.
 
     Args:

@@ -36,11 +36,13 @@ def regularized(model: keras.Model, regularizer: Any) -> Iterator[None]:
         stack.callback(compiled.forget, model)
         for weight in weights:
             stack.enter_context(
-                borrowing.patched(weight.variable, "regularizer", lambda own: _sum(own, function))
+                borrowing.patched(
+                    weight.variable, "regularizer", lambda own: _add_regularizers(own, function)
+                )
             )
         compiled.forget(model)
         yield
 
 
-def _sum(first: Any, second: Any) -> Any:
+def _add_regularizers(first: Any, second: Any) -> Any:
     return second if first is None else lambda w: first(w) + second(w)

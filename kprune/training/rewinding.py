@@ -37,17 +37,17 @@ class Snapshot:
         self.model = model
         self.optimizer = getattr(model, "optimizer", None)
         kept = [*model.variables, *getattr(self.optimizer, "variables", [])]
-        distinct: dict[int, Any] = {id(each): each for each in kept}
-        self._held = [(each, backend.read(each).copy()) for each in distinct.values()]
+        distinct: dict[int, Any] = {id(variable): variable for variable in kept}
+        self._held = [(variable, backend.read(variable).copy()) for variable in distinct.values()]
 
     def rewind(self) -> None:
         """Gives the variables their values again, those of pruned weights aside.
 
         An optimizer that the model was compiled with since then is left as it is.
         """
-        known = {id(each) for each in self.model.variables}
+        known = {id(variable) for variable in self.model.variables}
         if getattr(self.model, "optimizer", None) is self.optimizer:
-            known |= {id(each) for each in getattr(self.optimizer, "variables", [])}
+            known |= {id(variable) for variable in getattr(self.optimizer, "variables", [])}
         for variable, value in self._held:
             if id(variable) in known:
                 variable.assign(value)

@@ -22,11 +22,11 @@ from kprune.training import codebooks
 
 Bits: TypeAlias = int | Mapping[str, int] | Callable[[Weight], int]
 
-MOST = 4096  # distinct values, or else a weight counts as not shared
+MAX_DISTINCT_VALUES = 4096  # distinct values, or else a weight counts as not shared
 
 
 @dataclasses.dataclass(frozen=True)
-class Shared:
+class SharedWeight:
     """What `share` made of one weight.
 
     Args:
@@ -50,13 +50,13 @@ class SharingReport:
         weights: one entry for each.
     """
 
-    weights: tuple[Shared, ...]
+    weights: tuple[SharedWeight, ...]
 
     def render(self) -> str:
         """Returns the report as a table."""
         rows = [
-            [each.path, f"{each.kept:,}", f"{each.clusters:,}", f"{each.error:.4f}"]
-            for each in self.weights
+            [weight.path, f"{weight.kept:,}", f"{weight.clusters:,}", f"{weight.error:.4f}"]
+            for weight in self.weights
         ]
         return tables.render("shared weights", ["weight", "kept", "values", "change"], rows)
 
@@ -102,14 +102,14 @@ def share_weights(
         before, alive = weight.values().astype(np.float64), weight.alive()
         survivors = before[alive]
         try:
-            book = codebooks.fit(survivors, 1 << _bits(bits, weight), initialization, seed)
+            book = codebooks.fit(survivors, 1 << _resolve_bits(bits, weight), initialization, seed)
         except ValueError as error:
             raise ValueError(f"{weight.path}: {error}") from error
         after = np.zeros_like(before)
         if len(book):
             after[alive] = book[codebooks.assign(survivors, book)]
         change = np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), 1e-30)
-        entries.append(Shared(weight.path, len(survivors), len(book), float(change)))
+        entries.append(SharedWeight(weight.path, len(survivors), len(book), float(change)))
         new[weight] = after
     for weight, values in new.items():
         weight.write(values=values)
@@ -143,13 +143,13 @@ def sharing(model: keras.Model, optimizer: Any = None) -> Iterator[None]:
         ...     loss = model.train_on_batch(x, y)
     """
     codes = {
-        id(weight.variable): (weight.mask, tf.constant(each, tf.int32), int(each.max()) + 1)
-        for weight, each in clusters(model).items()
+        id(weight.variable): (weight.mask, tf.constant(codes, tf.int32), int(codes.max()) + 1)
+        for weight, codes in clusters(model).items()
     }
 
     def sum_per_cluster(grads: list[Any], variables: list[Any]) -> list[Any]:
         return [
-            _per_cluster(gradient, *codes[id(variable)])
+            _sum_per_cluster(gradient, *codes[id(variable)])
             if gradient is not None and id(variable) in codes
             else gradient
             for gradient, variable in zip(grads, variables, strict=True)
@@ -176,7 +176,7 @@ def clusters(model: keras.Model) -> dict[Weight, Array]:
     for weight in masked_weights.require(model):
         alive = weight.alive()
         distinct, codes = np.unique(weight.values()[alive], return_inverse=True)
-        if 0 < len(distinct) <= min(MOST, int(alive.sum()) - 1):
+        if 0 < len(distinct) <= min(MAX_DISTINCT_VALUES, int(alive.sum()) - 1):
             each = np.full(alive.shape, -1, np.int32)
             each[alive] = codes.reshape(-1)
             found[weight] = each
@@ -209,7 +209,7 @@ def join_clusters(clusters: Mapping[Weight, Array]) -> None:
         weight.write(values=values)
 
 
-def _per_cluster(gradient: Any, mask: keras.Variable, codes: Any, count: int) -> Any:
+def _sum_per_cluster(gradient: Any, mask: keras.Variable, codes: Any, count: int) -> Any:
     """Gives each survivor the sum over the survivors of its cluster, and a pruned weight none."""
     gradient = tf.convert_to_tensor(gradient)
     zero = tf.zeros([], gradient.dtype)
@@ -219,7 +219,7 @@ def _per_cluster(gradient: Any, mask: keras.Variable, codes: Any, count: int) ->
     return tf.where(here, tf.gather(sums, tf.maximum(codes, 0)), zero)
 
 
-def _bits(bits: Bits, weight: Weight) -> int:
+def _resolve_bits(bits: Bits, weight: Weight) -> int:
     if isinstance(bits, Mapping):
         if weight.label not in bits:
             raise ValueError(

@@ -4,7 +4,7 @@ from typing import Any
 
 from kprune._second_order.hessian.backward import Backward
 from kprune._second_order.hessian.diagonals import (
-    Diagonal,
+    DiagonalEstimator,
     EmpiricalFisher,
     Exact,
     GaussNewton,
@@ -12,12 +12,12 @@ from kprune._second_order.hessian.diagonals import (
 )
 from kprune._second_order.hessian.factors import Factors, Kind
 from kprune._second_order.hessian.objective import Objective
-from kprune._second_order.hessian.products import hessian_vector
+from kprune._second_order.hessian.products import build_hessian_vector_product
 from kprune._support import registration
 
 __all__ = [
     "Backward",
-    "Diagonal",
+    "DiagonalEstimator",
     "EmpiricalFisher",
     "Exact",
     "Factors",
@@ -26,7 +26,7 @@ __all__ = [
     "Kind",
     "Objective",
     "get",
-    "hessian_vector",
+    "build_hessian_vector_product",
 ]
 
 MEMBERS = {
@@ -38,6 +38,6 @@ MEMBERS = {
 }
 
 
-def get(identifier: Any) -> Diagonal:
+def get(identifier: Any) -> DiagonalEstimator:
     """Returns the estimator that a name, a config or an estimator stands for."""
-    return registration.get(identifier, Diagonal, MEMBERS, "estimator")  # type: ignore[type-abstract]
+    return registration.resolve(identifier, DiagonalEstimator, MEMBERS, "estimator")  # type: ignore[type-abstract]

@@ -50,7 +50,7 @@ KNOWN = {*LINEAR, *ELEMENTWISE, *ROUTING, *WINDOWED, *WHOLE, layers.Softmax}
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class Backward(diagonals.Diagonal):
+class Backward(diagonals.DiagonalEstimator):
     """The diagonal of the paper: one backward pass of second derivatives through a chain.
 
     Use it to follow the paper on networks of Dense and Conv layers one after another: it costs
@@ -75,12 +75,12 @@ class Backward(diagonals.Diagonal):
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Runs the pass over each batch."""
-        chain = _chain(loss.model)
+        chain = _find_chain(loss.model)
 
         def of_batch(x: Any, y: Any, sample_weight: Any) -> list[Any]:
             return self._backward(loss, chain, x, y, sample_weight)
 
-        return loss.average(data, loss.traced(self, of_batch), "backward diagonal")
+        return loss.average(data, loss.compile_once(self, of_batch), "backward diagonal")
 
     def _backward(
         self, loss: objective.Objective, chain: list[Any], x: Any, y: Any, sample_weight: Any
@@ -92,51 +92,53 @@ class Backward(diagonals.Diagonal):
             for i, layer in enumerate(chain):
                 given.append(outputs)
                 if isinstance(layer, LINEAR):
-                    sums[i] = _linear(layer, outputs, layer.kernel, layer.bias)
+                    sums[i] = _apply_linear(layer, outputs, layer.kernel, layer.bias)
                     outputs = layer.activation(sums[i])
                 else:
                     outputs = layer(outputs, training=False)
                 gave.append(outputs)
-            head, second = _output_diagonal(loss, x, y, outputs, sample_weight)
-            value = loss.of_outputs(x, y, outputs, sample_weight)
+            head, second = _find_output_diagonal(loss, x, y, outputs, sample_weight)
+            value = loss.compute_loss(x, y, outputs, sample_weight)
 
         def before(function: Callable[[Any], Any], i: int, at: Any, second: Any) -> Any:
             if i == len(chain) - 1 and head is not outputs:
                 return second  # the loss starts from the logits, before this function
             first = None if self.levenberg_marquardt else tape.gradient(value, gave[i])
-            return _elementwise(chain[i], function, at, second, first)
+            return _pass_elementwise(chain[i], function, at, second, first)
 
         found: dict[int, Any] = {}
         for i, layer in reversed(list(enumerate(chain))):
             if isinstance(layer, LINEAR):
                 second = before(layer.activation, i, sums[i], second)
-                found |= _of_weights(layer, given[i], second)
-                second = _pull(lambda v: _linear(layer, v, layer.kernel**2), given[i], second)  # noqa: B023
+                found |= _weight_diagonal(layer, given[i], second)
+                second = _pull_back(
+                    lambda v: _apply_linear(layer, v, layer.kernel**2), given[i], second
+                )  # noqa: B023
             elif isinstance(layer, (*ELEMENTWISE, layers.Softmax)):
                 second = before(lambda v: layer(v, training=False), i, given[i], second)  # noqa: B023
             else:  # coefficients c are 0 and 1, or 0 and 1/n: their squares are c / n
-                second = second / _window(layer, given[i])
-                second = _pull(layer, given[i], second)
-        missing = [each.name for each in loss.variables if id(each) not in found]
+                second = second / _window_size(layer, given[i])
+                second = _pull_back(layer, given[i], second)
+        missing = [variable.name for variable in loss.variables if id(variable) not in found]
         if missing:
             raise ValueError(
                 f"{', '.join(missing)} of {loss.model.name} are no kernels or biases of Dense or "
                 'Conv layers, which the backward diagonal is for. Write estimator="gauss_newton".'
             )
-        return [found[id(each)] for each in loss.variables]
+        return [found[id(variable)] for variable in loss.variables]
 
 
-def _chain(model: keras.Model) -> list[Any]:
+def _find_chain(model: keras.Model) -> list[Any]:
     """The layers of a model, each fed by the one before it."""
     graph = getattr(model, "_functional", model)  # a Sequential keeps its graph there
     nodes = getattr(graph, "_nodes_by_depth", None)
-    if nodes is None or any(len(each) > 1 for each in nodes.values()):
+    if nodes is None or any(len(level) > 1 for level in nodes.values()):
         raise ValueError(
             f"{model.name} is no chain of layers, each fed by the one before it, which the "
             'backward diagonal needs. Write estimator="gauss_newton".'
         )
     found = [nodes[depth][0].operation for depth in sorted(nodes, reverse=True)]
-    chain = [each for each in found if not isinstance(each, layers.InputLayer)]
+    chain = [layer for layer in found if not isinstance(layer, layers.InputLayer)]
     for place, layer in enumerate(chain):
         if type(layer) not in KNOWN or layer in chain[:place]:
             raise ValueError(
@@ -147,16 +149,16 @@ def _chain(model: keras.Model) -> list[Any]:
     return chain
 
 
-def _linear(layer: Any, x: Any, kernel: Any, bias: Any = None) -> Any:
+def _apply_linear(layer: Any, x: Any, kernel: Any, bias: Any = None) -> Any:
     kernel = tf.convert_to_tensor(kernel)
     dense = isinstance(layer, layers.Dense)
     sums = tf.tensordot(x, kernel, 1) if dense else layer.convolution_op(x, kernel)
     return sums if bias is None else sums + tf.convert_to_tensor(bias)
 
 
-def _of_weights(layer: Any, given: Any, second: Any) -> dict[int, Any]:
+def _weight_diagonal(layer: Any, given: Any, second: Any) -> dict[int, Any]:
     """Second derivatives by the kernel and the bias of a linear layer."""
-    found = _pull(lambda kernel: _linear(layer, given**2, kernel), layer.kernel, second)
+    found = _pull_back(lambda kernel: _apply_linear(layer, given**2, kernel), layer.kernel, second)
     of_weights = {id(private.kernel(layer).value): found}
     if layer.bias is not None:
         axes = tuple(range(second.shape.rank - 1))
@@ -164,16 +166,16 @@ def _of_weights(layer: Any, given: Any, second: Any) -> dict[int, Any]:
     return of_weights
 
 
-def _output_diagonal(
+def _find_output_diagonal(
     loss: objective.Objective, x: Any, y: Any, outputs: Any, sample_weight: Any
 ) -> tuple[Any, Any]:
     """What the loss starts from, outputs or logits, and its second derivatives there."""
-    heads = factors.heads(outputs)
+    heads = factors.find_loss_inputs(outputs)
     with tf.GradientTape(watch_accessed_variables=False, persistent=True) as outer:
         outer.watch(heads)
         with tf.GradientTape(watch_accessed_variables=False) as inner:
             inner.watch(heads)
-            value = loss.of_outputs(x, y, outputs, sample_weight)
+            value = loss.compute_loss(x, y, outputs, sample_weight)
         slopes = inner.gradient(value, heads)
     head, slope = next((h, s) for h, s in zip(heads, slopes, strict=True) if s is not None)
     size = math.prod(head.shape[1:])
@@ -189,7 +191,7 @@ def _output_diagonal(
     )
 
 
-def _pull(function: Callable[[Any], Any], at: Any, by: Any) -> Any:
+def _pull_back(function: Callable[[Any], Any], at: Any, by: Any) -> Any:
     """The gradient of a function at a point, where `by` is the gradient of its outputs."""
     point = tf.convert_to_tensor(at)
     with tf.GradientTape() as tape:
@@ -198,7 +200,7 @@ def _pull(function: Callable[[Any], Any], at: Any, by: Any) -> Any:
     return tape.gradient(outputs, point, output_gradients=by)
 
 
-def _elementwise(
+def _pass_elementwise(
     layer: Any, function: Callable[[Any], Any], a: Any, second: Any, first: Any
 ) -> Any:
     """Second derivatives from behind an elementwise function to before it."""
@@ -221,7 +223,7 @@ def _elementwise(
     return found
 
 
-def _window(layer: Any, given: Any) -> Any:
+def _window_size(layer: Any, given: Any) -> Any:
     """How many inputs each output is the mean of; 1 where it is one of them."""
     if isinstance(layer, WHOLE):
         return math.prod(

@@ -15,7 +15,7 @@ from kprune._support import progress, registration
 from kprune._support.typing import Array
 
 
-class Diagonal(registration.Member, abc.ABC):
+class DiagonalEstimator(registration.Member, abc.ABC):
     """How the diagonal of a Hessian is found. Subclasses are frozen dataclasses."""
 
     @abc.abstractmethod
@@ -30,7 +30,7 @@ class Diagonal(registration.Member, abc.ABC):
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class GaussNewton(Diagonal):
+class GaussNewton(DiagonalEstimator):
     """The diagonal of the Gauss-Newton matrix: `h_k = mean_i sum_c (J_i^T l_ic)_k^2`.
 
     Use it first: it is exact for what it is, never negative, and stays informative where the
@@ -52,12 +52,12 @@ class GaussNewton(Diagonal):
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Sums the squared factors of the samples."""
-        return factors.Factors(loss, "gauss_newton", seed=self.seed).squares(data)
+        return factors.Factors(loss, "gauss_newton", seed=self.seed).mean_squares(data)
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class EmpiricalFisher(Diagonal):
+class EmpiricalFisher(DiagonalEstimator):
     """The diagonal of the empirical Fisher matrix: `h_k = mean_i (dL_i/dw_k)^2`.
 
     Use it for models of very many outputs, such as language models: one backward pass a sample,
@@ -72,12 +72,12 @@ class EmpiricalFisher(Diagonal):
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Sums the squared gradients of the samples."""
-        return factors.Factors(loss, "empirical_fisher").squares(data)
+        return factors.Factors(loss, "empirical_fisher").mean_squares(data)
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class Hutchinson(Diagonal):
+class Hutchinson(DiagonalEstimator):
     """The diagonal of the Hessian itself, from random probes: `h = mean_v v * (H v)`.
 
     Use it where the true Hessian is wanted and there are too many weights for `Exact`. Probes have
@@ -113,7 +113,7 @@ class Hutchinson(Diagonal):
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Averages probes until they agree well enough."""
-        product = products.hessian_vector(loss, self.mode)
+        product = products.build_hessian_vector_product(loss, self.mode)
         generator = tf.random.Generator.from_seed(self.seed)
 
         @compiled.compile_function
@@ -125,17 +125,17 @@ class Hutchinson(Diagonal):
             found = product(x, y, sample_weight, v)
             return [tf.cast(a * b, tf.float64) for a, b in zip(v, found, strict=True)]
 
-        means = [np.zeros(each.shape) for each in loss.variables]
-        squares = [np.zeros(each.shape) for each in loss.variables]  # of the deviations
+        means = [np.zeros(variable.shape) for variable in loss.variables]
+        squares = [np.zeros(variable.shape) for variable in loss.variables]  # of the deviations
         for number in range(1, self.probes + 1):
             found = loss.average(data, probe, f"probe {number} of up to {self.probes}")
-            for mean, square, each in zip(means, squares, found, strict=True):
-                away = each - mean
+            for mean, square, value in zip(means, squares, found, strict=True):
+                away = value - mean
                 mean += away / number  # Welford's running mean and sum of squares
-                square += away * (each - mean)
+                square += away * (value - mean)
             if number > 1:
-                error = sum(float(each.sum()) for each in squares) / (number - 1) / number
-                size = sum(float(np.square(each).sum()) for each in means)
+                error = sum(float(square.sum()) for square in squares) / (number - 1) / number
+                size = sum(float(np.square(mean).sum()) for mean in means)
                 if error <= self.relative_error**2 * size:
                     break
         return means
@@ -143,7 +143,7 @@ class Hutchinson(Diagonal):
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class Exact(Diagonal):
+class Exact(DiagonalEstimator):
     """The diagonal of the Hessian itself: `h_k = e_k^T H e_k`, one product for each weight.
 
     Use it for small models and to check the others. The cost is one Hessian-vector product for
@@ -169,8 +169,8 @@ class Exact(Diagonal):
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Multiplies the Hessian by one unit vector after another, a chunk of them at a time."""
-        product = products.hessian_vector(loss, self.mode)
-        sizes = [math.prod(each.shape) for each in loss.variables]
+        product = products.build_hessian_vector_product(loss, self.mode)
+        sizes = [math.prod(variable.shape) for variable in loss.variables]
         number, kind = sum(sizes), loss.variables[0].dtype
 
         @compiled.compile_function
@@ -185,9 +185,9 @@ class Exact(Diagonal):
 
         def diagonal(x: Any, y: Any, sample_weight: Any) -> list[Array]:
             chunks = np.split(np.arange(number), range(self.chunk, number, self.chunk))
-            tracked = progress.track(chunks, f"{loss.who}: {number:,} weights", len(chunks))
+            tracked = progress.track(chunks, f"{loss.caller}: {number:,} weights", len(chunks))
             found = [np.asarray(entries(x, y, sample_weight, places)) for places in tracked]
             return np.split(np.concatenate(found).astype(np.float64), np.cumsum(sizes)[:-1])
 
         found = loss.average(data, diagonal, "exact diagonal")
-        return [each.reshape(w.shape) for each, w in zip(found, loss.variables, strict=True)]
+        return [values.reshape(w.shape) for values, w in zip(found, loss.variables, strict=True)]

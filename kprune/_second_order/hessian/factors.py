@@ -25,8 +25,8 @@ from kprune._support.typing import Array
 
 Kind = Literal["gauss_newton", "empirical_fisher"]
 
-TOGETHER = 1 << 26  # values of factors that are returned at once
-LARGEST = 512  # outputs whose Hessian is still decomposed, for each sample
+MAX_ROW_VALUES = 1 << 26  # values of factors that are returned at once
+MAX_OUTPUTS = 512  # outputs whose Hessian is still decomposed, for each sample
 
 
 class Factors:
@@ -68,45 +68,49 @@ class Factors:
 
         def stacked(x: Any, y: Any, sample_weight: Any) -> Any:
             def one(sample: Any) -> Any:
-                found = self._of_sample(*sample)
-                return tf.concat([tf.reshape(each, (each.shape[0], -1)) for each in found], 1)
+                found = self._factors_of_sample(*sample)
+                return tf.concat([tf.reshape(factor, (factor.shape[0], -1)) for factor in found], 1)
 
             kind = self.loss.variables[0].dtype
-            return tf.map_fn(one, _samples(x, y, sample_weight), fn_output_signature=kind)
+            return tf.map_fn(one, _pack_samples(x, y, sample_weight), fn_output_signature=kind)
 
-        traced = self._traced("rows", stacked)
-        size = sum(math.prod(each.shape) for each in self.loss.variables)
-        few = dataclasses.replace(data, most=max(1, TOGETHER // size))
-        for batch, rows in self.loss.over(few, traced, "factors of the curvature"):
+        traced = self._compile_once("rows", stacked)
+        size = sum(math.prod(variable.shape) for variable in self.loss.variables)
+        few = dataclasses.replace(data, max_batch_size=max(1, MAX_ROW_VALUES // size))
+        for batch, rows in self.loss.map_batches(few, traced, "factors of the curvature"):
             yield batch, np.asarray(rows)
 
-    def squares(self, data: calibration.Calibration) -> list[Array]:
+    def mean_squares(self, data: calibration.Calibration) -> list[Array]:
         """Returns the diagonal of the curvature: the mean of the squared factors, as float64."""
 
         def summed(x: Any, y: Any, sample_weight: Any) -> Any:
             def add(totals: Any, sample: Any) -> Any:
-                found = self._of_sample(*sample)
+                found = self._factors_of_sample(*sample)
                 return [
-                    total + tf.reduce_sum(tf.cast(each, tf.float64) ** 2, 0)
-                    for total, each in zip(totals, found, strict=True)
+                    total + tf.reduce_sum(tf.cast(factor, tf.float64) ** 2, 0)
+                    for total, factor in zip(totals, found, strict=True)
                 ]
 
-            zeros = [tf.zeros(each.shape, tf.float64) for each in self.loss.variables]
-            return tf.foldl(add, _samples(x, y, sample_weight), zeros)
+            zeros = [tf.zeros(variable.shape, tf.float64) for variable in self.loss.variables]
+            return tf.foldl(add, _pack_samples(x, y, sample_weight), zeros)
 
-        traced = self._traced("squares", summed)
+        traced = self._compile_once("squares", summed)
 
         def mean(*batch: Any) -> list[Any]:
-            return [each / len(keras.tree.flatten(batch[0])[0]) for each in traced(*batch)]
+            return [total / len(keras.tree.flatten(batch[0])[0]) for total in traced(*batch)]
 
         return self.loss.average(data, mean, "diagonal of the curvature")
 
-    def _traced(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        return self.loss.traced((what, self.kind, self.exact, self.draws, self.seed), function)
+    def _compile_once(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.loss.compile_once(
+            (what, self.kind, self.exact, self.draws, self.seed), function
+        )
 
-    def _of_sample(self, index: Any, x: Any, y: Any, sample_weight: Any = None) -> list[Any]:
+    def _factors_of_sample(
+        self, index: Any, x: Any, y: Any, sample_weight: Any = None
+    ) -> list[Any]:
         """The factors of one sample: for each weight a tensor [factors, *shape]."""
-        x, y = keras.tree.map_structure(lambda each: each[None], (x, y))
+        x, y = keras.tree.map_structure(lambda array: array[None], (x, y))
         if self.kind == "empirical_fisher":
             return self._gradient(x, y, sample_weight)
         return self._gauss_newton(x, y, sample_weight, index)
@@ -123,36 +127,38 @@ class Factors:
             # What layers add to the loss is no sample's, and pulls every gradient the same way.
             for added in self.loss.model.losses:
                 loss -= tf.cast(added, loss.dtype)
-        found = objective.derivative(tape, loss, self.loss.variables)
-        return [(tf.cast(root, each.dtype) * each)[None] for each in found]
+        found = objective.differentiate(tape, loss, self.loss.variables)
+        return [(tf.cast(root, factor.dtype) * factor)[None] for factor in found]
 
     def _gauss_newton(self, x: Any, y: Any, sample_weight: Any, index: Any) -> list[Any]:
         weights = None if sample_weight is None else sample_weight[None]
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as outer:
             outer.watch(self.loss.variables)
             outputs = self.loss.model(x, training=False)
-            starts = [head for each in keras.tree.flatten(outputs) for head in heads(each)]
+            starts = [
+                head for output in keras.tree.flatten(outputs) for head in find_loss_inputs(output)
+            ]
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(starts)
-                loss = self.loss.of_outputs(x, y, outputs, weights)
+                loss = self.loss.compute_loss(x, y, outputs, weights)
             slopes = inner.gradient(loss, starts)
             used = [(h, s) for h, s in zip(starts, slopes, strict=True) if s is not None]
             z, slope = (
-                tf.concat([tf.reshape(e, [-1]) for e in each], 0)
-                for each in zip(*used, strict=True)
+                tf.concat([tf.reshape(e, [-1]) for e in tensors], 0)
+                for tensors in zip(*used, strict=True)
             )
         number = z.shape[0]  # of outputs
-        if number is None or number > LARGEST:
+        if number is None or number > MAX_OUTPUTS:
             raise ValueError(
                 f"a sample has {number or 'an unknown number of'} outputs; the Gauss-Newton matrix "
-                f'is built for up to {LARGEST}. Write "empirical_fisher" in place of '
+                f'is built for up to {MAX_OUTPUTS}. Write "empirical_fisher" in place of '
                 '"gauss_newton".'
             )
         used_heads = [head for head, _ in used]
         columns = outer.jacobian(
             slope, used_heads, unconnected_gradients="zero", experimental_use_pfor=False
         )
-        hessian = tf.concat([tf.reshape(each, (number, -1)) for each in columns], 1)
+        hessian = tf.concat([tf.reshape(column, (number, -1)) for column in columns], 1)
         eigenvalues, vectors = tf.linalg.eigh((hessian + tf.transpose(hessian)) / 2)
         root = vectors * tf.sqrt(tf.maximum(eigenvalues, 0))  # [output, factor]
         if number > self.exact:  # with random signs, products of different factors cancel
@@ -160,13 +166,13 @@ class Factors:
             signs = tf.random.stateless_uniform(shape, (self.seed, index), 0, 2, tf.int32)
             root = root @ tf.cast(2 * signs - 1, root.dtype) / self.draws**0.5
         found = [
-            objective.derivative(outer, z, self.loss.variables, output_gradients=root[:, c])
+            objective.differentiate(outer, z, self.loss.variables, output_gradients=root[:, c])
             for c in range(root.shape[1])
         ]
-        return [tf.stack(each) for each in zip(*found, strict=True)]
+        return [tf.stack(rows) for rows in zip(*found, strict=True)]
 
 
-def heads(output: Any) -> list[Any]:
+def find_loss_inputs(output: Any) -> list[Any]:
     """The tensors that a loss may start from: Keras's own look behind a softmax or sigmoid."""
     logits = private.logits(output)
     if logits is None and output.op.type in ("Softmax", "Sigmoid"):
@@ -174,7 +180,7 @@ def heads(output: Any) -> list[Any]:
     return [output] if logits is None else [output, logits]
 
 
-def _samples(x: Any, y: Any, sample_weight: Any) -> Any:
+def _pack_samples(x: Any, y: Any, sample_weight: Any) -> Any:
     """What a loop over samples takes: their numbers in the batch, and all that they have."""
     numbers = tf.range(tf.shape(keras.tree.flatten(x)[0])[0])
     return (numbers, x, y) if sample_weight is None else (numbers, x, y, sample_weight)

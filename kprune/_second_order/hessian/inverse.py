@@ -7,10 +7,10 @@ import numpy as np
 from kprune._support import memory
 from kprune._support.typing import Array
 
-TOGETHER = 64  # factors that enter the recursion at once
+FACTORS_PER_UPDATE = 64  # factors that enter the inverses at once
 
 
-class Recursion:
+class BlockInverses:
     """The inverse of each diagonal block of `alpha I + sum r r^T`, without ever forming that.
 
     Use it for blocks of up to some thousand weights; one block of all the weights is the full
@@ -29,9 +29,9 @@ class Recursion:
 
     Example:
         >>> r = np.random.default_rng(0).standard_normal((5, 1, 3))
-        >>> recursion = Recursion(1, 3, alpha=0.1)
-        >>> recursion.add(r)
-        >>> np.allclose(recursion.inverse[0] @ (0.1 * np.eye(3) + r[:, 0].T @ r[:, 0]), np.eye(3))
+        >>> inverses = BlockInverses(1, 3, alpha=0.1)
+        >>> inverses.add(r)
+        >>> np.allclose(inverses.inverse[0] @ (0.1 * np.eye(3) + r[:, 0].T @ r[:, 0]), np.eye(3))
         True
 
     Reference:
@@ -45,13 +45,13 @@ class Recursion:
 
     def add(self, factors: Array) -> None:
         """Takes factors [factors, blocks, b]."""
-        for start in range(0, len(factors), TOGETHER):
-            rows = factors[start : start + TOGETHER].astype(np.float64).transpose(1, 0, 2)
+        for start in range(0, len(factors), FACTORS_PER_UPDATE):
+            rows = factors[start : start + FACTORS_PER_UPDATE].astype(np.float64).transpose(1, 0, 2)
             moved = rows @ self.inverse  # [block, factor, b]
             inner = np.eye(rows.shape[1]) + moved @ rows.transpose(0, 2, 1)
             self.inverse -= moved.transpose(0, 2, 1) @ np.linalg.solve(inner, moved)
 
-    def at(self, alpha: float, samples: float = 1.0) -> Array:
+    def compute_inverse(self, alpha: float, samples: float = 1.0) -> Array:
         """Returns the inverses of `alpha I + sum r r^T / samples`, [blocks, b, b].
 
         With `D = samples * alpha - self.alpha` it is `samples * M (I + D M)^-1`.
@@ -70,7 +70,7 @@ class Recursion:
         return (found + found.transpose(0, 2, 1)) / 2
 
 
-class Root:
+class CurvatureRoot:
     """A curvature `sum r r^T / n` as a matrix R with `R^T R` equal to it, of few rows.
 
     Factors are collected; where they outnumber the weights, a QR decomposition brings them down to
@@ -83,7 +83,7 @@ class Root:
         MemoryError: when factors are added, they take more than half of the machine's memory.
 
     Example:
-        >>> root = Root(3)
+        >>> root = CurvatureRoot(3)
         >>> root.add(np.ones((10, 3)))
         >>> matrix = root.matrix(samples=10)
         >>> np.allclose(matrix.T @ matrix, np.ones((3, 3)))
@@ -98,7 +98,7 @@ class Root:
     def add(self, factors: Array) -> None:
         """Takes factors [factors, weights]."""
         rows = min(self._count + len(factors), 2 * self.size)
-        memory.check(
+        memory.require(
             rows * self.size * factors.itemsize,
             f"{rows:,} factors of the curvature of {self.size:,} weights",
             'Use fewer samples, or write hessian="block" or hessian="layerwise".',
@@ -106,12 +106,12 @@ class Root:
         self._rows.append(factors)
         self._count += len(factors)
         if self._count > 2 * self.size:
-            self._rows = [_triangle(np.concatenate(self._rows))]
+            self._rows = [_triangularize(np.concatenate(self._rows))]
             self._count = len(self._rows[0])
 
-    def joined(self, other: "Root") -> "Root":
+    def merge(self, other: "CurvatureRoot") -> "CurvatureRoot":
         """Returns the root of the factors of both."""
-        both = Root(self.size)
+        both = CurvatureRoot(self.size)
         for rows in (*self._rows, *other._rows):
             both.add(rows)
         return both
@@ -120,11 +120,11 @@ class Root:
         """Returns R [rows, weights], at most as many rows as weights."""
         rows = np.concatenate(self._rows) if self._rows else np.zeros((0, self.size))
         if len(rows) > self.size:
-            rows = _triangle(rows)
+            rows = _triangularize(rows)
         return rows / np.sqrt(np.asarray(samples, rows.dtype))
 
 
-def _triangle(rows: Array) -> Array:
+def _triangularize(rows: Array) -> Array:
     """The square R of a QR decomposition: `R^T R` is that of the rows."""
     found: Any = np.linalg.qr(rows.astype(np.float64), mode="r")
     return found  # type: ignore[no-any-return]

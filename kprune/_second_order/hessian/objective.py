@@ -24,7 +24,7 @@ class Objective:
     Args:
         model: a compiled model.
         variables: the weights that it is a function of.
-        who: whose objective it is, for messages.
+        caller: whose objective it is, for messages.
 
     Raises:
         ValueError: the model is not compiled.
@@ -34,16 +34,18 @@ class Objective:
         True
     """
 
-    def __init__(self, model: keras.Model, variables: Sequence[keras.Variable], who: str) -> None:
+    def __init__(
+        self, model: keras.Model, variables: Sequence[keras.Variable], caller: str
+    ) -> None:
         if not model.compiled:
             raise ValueError(
-                f"{who} needs a loss, and {model.name} has none; expected a compiled model. "
+                f"{caller} needs a loss, and {model.name} has none; expected a compiled model. "
                 'Write model.compile("adam", "sparse_categorical_crossentropy") first.'
             )
-        self.model, self.who = model, who
-        self.variables = [each.value for each in variables]
+        self.model, self.caller = model, caller
+        self.variables = [variable.value for variable in variables]
 
-    def traced(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compile_once(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a function compiled, or what was compiled for the same key, loss and weights.
 
         A cut in several parts looks at the same curvature again and again, and to trace it takes
@@ -54,16 +56,16 @@ class Objective:
             function: of `(x, y, sample_weight)` and more tensors.
         """
         traces = compiled.traces(self.model)
-        whole = key, tuple(id(each) for each in self.variables)
+        whole = key, tuple(id(variable) for variable in self.variables)
         if whole not in traces:
             traces[whole] = compiled.compile_function(function)
         return traces[whole]
 
     def value(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """Returns the loss of a batch: a scalar tensor."""
-        return self.of_outputs(x, y, self.model(x, training=False), sample_weight)
+        return self.compute_loss(x, y, self.model(x, training=False), sample_weight)
 
-    def of_outputs(self, x: Any, y: Any, outputs: Any, sample_weight: Any = None) -> Any:
+    def compute_loss(self, x: Any, y: Any, outputs: Any, sample_weight: Any = None) -> Any:
         """Returns the loss of a batch whose outputs are known."""
         return self.model.compute_loss(x, y, outputs, sample_weight, training=False)
 
@@ -72,20 +74,20 @@ class Objective:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.variables)
             loss = self.value(x, y, sample_weight)
-        return derivative(tape, loss, self.variables)
+        return differentiate(tape, loss, self.variables)
 
     @contextlib.contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def preserve_metrics(self) -> Iterator[None]:
         """Keeps the model's metrics as they are: losses of several outputs count themselves."""
-        variables = [each for metric in self.model.metrics for each in metric.variables]
-        held = [tf.identity(each.value) for each in variables]
+        variables = [variable for metric in self.model.metrics for variable in metric.variables]
+        held = [tf.identity(variable.value) for variable in variables]
         try:
             yield
         finally:
             for variable, value in zip(variables, held, strict=True):
                 variable.assign(value)
 
-    def over(
+    def map_batches(
         self, data: calibration.Calibration, function: Callable[..., T], what: str
     ) -> Iterator[tuple[calibration.Batch, T]]:
         """Yields each batch with `function(x, y, sample_weight)` of it.
@@ -95,15 +97,15 @@ class Objective:
             function: of tensors; compile it with `tf.function`.
             what: shown in front of the progress bar.
         """
-        with self.undisturbed():
+        with self.preserve_metrics():
             yield from data.map(
                 lambda batch: function(batch.x, batch.y, batch.sample_weight),
-                f"{self.who}: {what}",
+                f"{self.caller}: {what}",
             )
 
-    def mean(self, data: calibration.Calibration) -> float:
+    def mean_loss(self, data: calibration.Calibration) -> float:
         """Returns the loss over all data, each batch in proportion to its samples."""
-        value = self.traced("value", self.value)
+        value = self.compile_once("value", self.value)
         return float(self.average(data, lambda *batch: [value(*batch)], "loss")[0])
 
     def average(
@@ -118,14 +120,16 @@ class Objective:
         """
         totals: list[Array] = []
         samples = 0
-        for batch, found in self.over(data, function, what):
-            arrays = [batch.size * np.asarray(each, np.float64) for each in found]
+        for batch, found in self.map_batches(data, function, what):
+            arrays = [batch.size * np.asarray(value, np.float64) for value in found]
             totals = [a + b for a, b in zip(totals, arrays, strict=True)] if totals else arrays
             samples += batch.size
         return [total / samples for total in totals]
 
 
-def derivative(tape: tf.GradientTape, target: Any, variables: Sequence[Any], **kwargs: Any) -> Any:
+def differentiate(
+    tape: tf.GradientTape, target: Any, variables: Sequence[Any], **kwargs: Any
+) -> Any:
     """Returns `tape.gradient`, zero where nothing leads there and dense for embeddings."""
     found = tape.gradient(target, variables, unconnected_gradients="zero", **kwargs)
-    return [tf.convert_to_tensor(each) for each in found]
+    return [tf.convert_to_tensor(value) for value in found]

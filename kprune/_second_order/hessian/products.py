@@ -10,7 +10,7 @@ from kprune._second_order.hessian import objective
 Mode = Literal["reverse_over_reverse", "forward_over_reverse"]
 
 
-def hessian_vector(
+def build_hessian_vector_product(
     loss: objective.Objective, mode: Mode = "reverse_over_reverse"
 ) -> Callable[..., list[Any]]:
     """Returns a function that multiplies the Hessian of a batch's loss by a vector.
@@ -33,7 +33,7 @@ def hessian_vector(
     Example:
         >>> from kprune.curvature import Objective
         >>> kernel = model.layers[0].kernel
-        >>> product = hessian_vector(Objective(model, [kernel], "example"))
+        >>> product = build_hessian_vector_product(Objective(model, [kernel], "example"))
         >>> product(x, y, None, [np.ones(kernel.shape, "float32")])[0].shape
         TensorShape([12, 16])
 
@@ -56,13 +56,13 @@ def _reverse(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(loss.variables)
         gradient = loss.gradient(x, y, sample_weight)
-    return objective.derivative(tape, gradient, loss.variables, output_gradients=list(v))
+    return objective.differentiate(tape, gradient, loss.variables, output_gradients=list(v))
 
 
 def _forward(
     loss: objective.Objective, x: Any, y: Any, sample_weight: Any, v: Sequence[Any]
 ) -> list[Any]:
-    tangents = [tf.convert_to_tensor(each) for each in v]
+    tangents = [tf.convert_to_tensor(piece) for piece in v]
     with tf.autodiff.ForwardAccumulator(loss.variables, tangents) as forward:
         gradient = loss.gradient(x, y, sample_weight)
-    return [forward.jvp(each, unconnected_gradients="zero") for each in gradient]
+    return [forward.jvp(piece, unconnected_gradients="zero") for piece in gradient]

@@ -19,7 +19,7 @@ from kprune._second_order.layer_inputs import readers
 from kprune._support import threads
 from kprune._support.typing import Array
 
-SMALLEST, LARGEST = 512, 2048  # positions multiplied at once
+MIN_POSITIONS, MAX_POSITIONS = 512, 2048  # positions multiplied at once
 
 
 @dataclasses.dataclass(eq=False)
@@ -31,7 +31,7 @@ class Gram:
         rows: of the kernel's matrix [input, output].
         group: for each column of that matrix, its group of inputs.
         total: [group, rows, rows], or [rows] where H is diagonal; `None` before the first input.
-        crossed: the same of the products of inputs now with those before; `None` where there are
+        cross_total: the same of the products of inputs now with those before; `None` where there are
             none before.
         samples: how many samples, or what they weigh together.
     """
@@ -40,7 +40,7 @@ class Gram:
     rows: int
     group: Array
     total: Array | None = None
-    crossed: Array | None = None
+    cross_total: Array | None = None
     samples: float = 0.0
 
     @property
@@ -55,16 +55,20 @@ class Gram:
 
     def hessian(self, group: int) -> Array:
         """Returns H of a group of columns, [rows, rows]."""
-        total = self._total()
+        total = self._require_total()
         return self.scale * (np.diag(total) if self.is_diagonal else total[group])
 
     def cross(self, group: int) -> Array:
         """Returns C of a group of columns, [rows, rows]: H itself where nothing was before."""
-        return self.hessian(group) if self.crossed is None else self.scale * self.crossed[group]
+        return (
+            self.hessian(group)
+            if self.cross_total is None
+            else self.scale * self.cross_total[group]
+        )
 
     def diagonal(self) -> Array:
         """Returns the diagonal of H for each column, [rows, columns]."""
-        total = self._total()
+        total = self._require_total()
         if self.is_diagonal:
             return np.repeat(self.scale * total[:, None], len(self.group), 1)
         return self.scale * np.diagonal(total, axis1=1, axis2=2)[self.group].T
@@ -73,8 +77,8 @@ class Gram:
         """Returns the Gram matrix of the samples of both."""
         return dataclasses.replace(
             self,
-            total=_sum(self.total, other.total),
-            crossed=_sum(self.crossed, other.crossed),
+            total=_add_optional(self.total, other.total),
+            cross_total=_add_optional(self.cross_total, other.cross_total),
             samples=self.samples + other.samples,
         )
 
@@ -89,17 +93,17 @@ class Gram:
         values = np.asarray(rows.values)
         if values.dtype.kind in "iu":
             found = np.bincount(values.reshape(-1), weight.reshape(-1), minlength=self.rows)
-            self.total = _sum(self.total, found.astype(np.float64))
+            self.total = _add_optional(self.total, found.astype(np.float64))
             return
         if rows.group is not None:
             self.group = rows.group
-        x = _weighed(values, weight)
+        x = _apply_weights(values, weight)
         self.total = _add_products(self.total, x, x)
         if before is not None:
-            y = _weighed(np.asarray(before.values), weight)
-            self.crossed = _add_products(self.crossed, x, y)
+            y = _apply_weights(np.asarray(before.values), weight)
+            self.cross_total = _add_products(self.cross_total, x, y)
 
-    def _total(self) -> Array:
+    def _require_total(self) -> Array:
         if self.total is None:
             raise ValueError(
                 f"The layer of {self.path} was not called with the calibration data; expected data "
@@ -109,7 +113,7 @@ class Gram:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Split:
+class SplitGram:
     """The Gram matrices of one kernel: of the samples to fit with, and of those held out."""
 
     fit: Gram
@@ -131,11 +135,11 @@ class Split:
         return self.fit.is_diagonal
 
 
-def _sum(one: Array | None, other: Array | None) -> Array | None:
+def _add_optional(one: Array | None, other: Array | None) -> Array | None:
     return other if one is None else one if other is None else one + other
 
 
-def _weighed(values: Array, weight: Array) -> Array:
+def _apply_weights(values: Array, weight: Array) -> Array:
     """Rows [position, group, row], each by the root of its weight."""
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float32)
@@ -151,7 +155,7 @@ def _add_products(total: Array | None, x: Array, y: Array) -> Array:
     if total is None:
         total = np.zeros((groups, rows, rows))
     # A piece for each core at least, but none so small that to add it takes longer than to make it.
-    piece = min(LARGEST, max(SMALLEST, -(-positions // threads.CORES)))
+    piece = min(MAX_POSITIONS, max(MIN_POSITIONS, -(-positions // threads.CORES)))
 
     def product(start: int) -> Array:
         here = slice(start, start + piece)
@@ -163,6 +167,6 @@ def _add_products(total: Array | None, x: Array, y: Array) -> Array:
         right = left if y is x else np.ascontiguousarray(y[here, 0])
         return (left.T @ right)[None]
 
-    for found in threads.side_by_side(product, range(0, positions, piece)):
+    for found in threads.map_parallel(product, range(0, positions, piece)):
         total += found
     return total

@@ -25,7 +25,7 @@ def observe(
     data: calibration.Calibration,
     hold_out: bool = True,
     before: Mapping[Weight, Array] | None = None,
-) -> dict[int, gram_matrices.Split]:
+) -> dict[int, gram_matrices.SplitGram]:
     """Accumulates the Gram matrix of each weight's inputs, in inference mode.
 
     Positions behind a Keras mask do not count, and samples count by their weights. A layer without
@@ -45,12 +45,12 @@ def observe(
         ValueError: inputs of a layer hold NaN or infinity, or their Gram matrix is larger than the
             machine's memory.
     """
-    found = {id(each.variable): _empty(each) for each in weights}
+    found = {id(weight.variable): _make_empty(weight) for weight in weights}
     known: dict[int, tuple[Any, list[Weight]]] = {}
     unread: list[Weight] = []
     for weight in weights:
-        layer = owner(weight.location)
-        if readers.reader(layer) is None:
+        layer = find_called_layer(weight.location)
+        if readers.find_reader(layer) is None:
             unread.append(weight)
         else:
             known.setdefault(id(layer), (layer, []))[1].append(weight)
@@ -68,7 +68,7 @@ def observe(
                 earlier.append(rows)
             elif batch is not None:
                 old = earlier.pop(0) if before else None
-                _add(found[id(weight.variable)], rows, old, batch, hold_out)
+                _add_rows(found[id(weight.variable)], rows, old, batch, hold_out)
 
     def forward(given: calibration.Batch) -> None:
         nonlocal batch, first
@@ -80,11 +80,11 @@ def observe(
         first = False
         data.model(given.x, training=False)
 
-    with _reading([layer for layer, _ in known.values()], note):
-        for given, _ in data.map(forward, f"{data.who}: inputs of {len(weights)} weights"):
-            _count(found, given, hold_out)
+    with _note_inputs([layer for layer, _ in known.values()], note):
+        for given, _ in data.map(forward, f"{data.caller}: inputs of {len(weights)} weights"):
+            _count_samples(found, given, hold_out)
     for weight in unread:
-        _without_reader(weight, found[id(weight.variable)])
+        _assume_uncorrelated(weight, found[id(weight.variable)])
     for split in found.values():
         for gram in (split.fit, split.held_out):
             if gram.total is not None and not np.isfinite(gram.total).all():
@@ -95,30 +95,33 @@ def observe(
     return found
 
 
-def in_order(weights: Sequence[Weight], data: calibration.Calibration) -> list[list[Weight]]:
+def group_in_order(weights: Sequence[Weight], data: calibration.Calibration) -> list[list[Weight]]:
     """Groups weights by layer, in the order in which data flows through the layers.
 
     Args:
         weights: masked weights of the model.
         data: calibration data, of which one sample is used.
     """
-    layers = {id(owner(each.location)): owner(each.location) for each in weights}
+    layers = {
+        id(find_called_layer(weight.location)): find_called_layer(weight.location)
+        for weight in weights
+    }
     order: dict[int, None] = {}
     with hooks.observe_calls(list(layers.values()), lambda layer, *_: order.setdefault(id(layer))):
         batch = next(iter(data))
-        data.model(keras.tree.map_structure(lambda each: each[:1], batch.x), training=False)
-    places = [*order, *(each for each in layers if each not in order)]
-    return [[w for w in weights if id(owner(w.location)) == place] for place in places]
+        data.model(keras.tree.map_structure(lambda array: array[:1], batch.x), training=False)
+    places = [*order, *(layer for layer in layers if layer not in order)]
+    return [[w for w in weights if id(find_called_layer(w.location)) == place] for place in places]
 
 
-def owner(location: Location) -> keras.layers.Layer:
+def find_called_layer(location: Location) -> keras.layers.Layer:
     """Returns the layer whose calls show a weight's inputs: for a cell, the layer that steps it."""
-    around = [each for each in location.owners if isinstance(each, keras.layers.RNN)]
+    around = [owner for owner in location.owners if isinstance(owner, keras.layers.RNN)]
     return around[-1] if around and around[-1].cell is location.layer else location.layer
 
 
 @contextlib.contextmanager
-def _reading(layers: Sequence[Any], note: Callable[[Any, Any], None]) -> Iterator[None]:
+def _note_inputs(layers: Sequence[Any], note: Callable[[Any, Any], None]) -> Iterator[None]:
     """Reads the inputs of layers at each call, everything run eagerly."""
 
     def reading(layer: Any, read: readers.Reader) -> Callable[..., Any]:
@@ -127,7 +130,7 @@ def _reading(layers: Sequence[Any], note: Callable[[Any, Any], None]) -> Iterato
         def call(original: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
             taken = read(layer, x, {**dict(zip(names[1:], args, strict=False)), **kwargs})
             mask = private.time_mask(x)
-            note(layer, {name: _behind(rows, mask) for name, rows in taken.items()})
+            note(layer, {name: _apply_time_mask(rows, mask) for name, rows in taken.items()})
             return original(x, *args, **kwargs)
 
         return call
@@ -135,7 +138,7 @@ def _reading(layers: Sequence[Any], note: Callable[[Any, Any], None]) -> Iterato
     eager = tf.config.functions_run_eagerly()
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            read = readers.reader(layer)
+            read = readers.find_reader(layer)
             if read is not None:
                 stack.enter_context(hooks.replace_call(layer, reading(layer, read)))
         tf.config.run_functions_eagerly(True)  # a call under `tf.function` shows no values
@@ -143,15 +146,15 @@ def _reading(layers: Sequence[Any], note: Callable[[Any, Any], None]) -> Iterato
         yield
 
 
-def _behind(rows: readers.Rows, mask: Any) -> readers.Rows:
+def _apply_time_mask(rows: readers.Rows, mask: Any) -> readers.Rows:
     """Leaves out positions behind a Keras mask, where the layer is called with one."""
     if mask is None or rows.present is not None or mask.shape != rows.values.shape[:2]:
         return rows
     return readers.Rows(rows.values, rows.group, tf.cast(mask, tf.float32))
 
 
-def _add(
-    split: gram_matrices.Split,
+def _add_rows(
+    split: gram_matrices.SplitGram,
     rows: readers.Rows,
     before: readers.Rows | None,
     batch: calibration.Batch,
@@ -165,19 +168,21 @@ def _add(
     if samples == batch.size:  # else a layer mixes samples and positions, and none can be told
         weight = weight * sample_weights(batch, positions)
         held = batch.held_out & hold_out
-    _check_size(split.fit, rows)
+    _validate_size(split.fit, rows)
     for gram, chosen in ((split.fit, ~held), (split.held_out, held)):
         if chosen.any():
-            old = None if before is None else _of_samples(before, chosen)
-            gram.add(_of_samples(rows, chosen), weight[chosen], old)
+            old = None if before is None else _select_samples(before, chosen)
+            gram.add(_select_samples(rows, chosen), weight[chosen], old)
 
 
-def _of_samples(rows: readers.Rows, chosen: Array) -> readers.Rows:
+def _select_samples(rows: readers.Rows, chosen: Array) -> readers.Rows:
     values = np.asarray(rows.values)
     return readers.Rows(values if chosen.all() else values[chosen], rows.group)
 
 
-def _count(found: dict[int, gram_matrices.Split], batch: calibration.Batch, hold_out: bool) -> None:
+def _count_samples(
+    found: dict[int, gram_matrices.SplitGram], batch: calibration.Batch, hold_out: bool
+) -> None:
     held = batch.held_out & hold_out
     weight = sample_weights(batch, 1)[:, 0]
     for split in found.values():
@@ -187,25 +192,25 @@ def _count(found: dict[int, gram_matrices.Split], batch: calibration.Batch, hold
 
 def sample_weights(batch: calibration.Batch, positions: int) -> Array:
     """Returns the weight of each sample, or each of its positions: [samples, positions or 1]."""
-    given = [each for each in keras.tree.flatten(batch.sample_weight) if each is not None]
+    given = [array for array in keras.tree.flatten(batch.sample_weight) if array is not None]
     if not given:
         return np.ones((batch.size, 1))
-    arrays = [np.asarray(each, np.float64).reshape(batch.size, -1) for each in given]
+    arrays = [np.asarray(array, np.float64).reshape(batch.size, -1) for array in given]
     fits = [a if a.shape[1] == positions else a.mean(1, keepdims=True) for a in arrays]
     total: Array = sum(fits[1:], start=fits[0]) / len(fits)
     return total
 
 
-def _empty(weight: Weight) -> gram_matrices.Split:
+def _make_empty(weight: Weight) -> gram_matrices.SplitGram:
     matrix = weight.view.matrix(np.broadcast_to(np.zeros((), bool), weight.view.shape))
     rows, columns = matrix.shape
     fit, held_out = (
         gram_matrices.Gram(weight.path, rows, np.zeros(columns, np.int64)) for _ in range(2)
     )
-    return gram_matrices.Split(fit, held_out)
+    return gram_matrices.SplitGram(fit, held_out)
 
 
-def _without_reader(weight: Weight, split: gram_matrices.Split) -> None:
+def _assume_uncorrelated(weight: Weight, split: gram_matrices.SplitGram) -> None:
     for gram in (split.fit, split.held_out):
         gram.total = np.full(gram.rows, gram.samples / 2)
     warnings.warn(
@@ -216,7 +221,7 @@ def _without_reader(weight: Weight, split: gram_matrices.Split) -> None:
     )
 
 
-def _check_size(gram: gram_matrices.Gram, rows: readers.Rows) -> None:
+def _validate_size(gram: gram_matrices.Gram, rows: readers.Rows) -> None:
     if gram.total is not None or len(rows.values.shape) < 4:
         return
     *_, groups, size = rows.values.shape
@@ -225,7 +230,7 @@ def _check_size(gram: gram_matrices.Gram, rows: readers.Rows) -> None:
             f"The reader of {gram.path} gives rows of {size} values; its matrix has {gram.rows} "
             "rows. Mend the reader in kprune.criteria.READERS."
         )
-    memory.check(
+    memory.require(
         8 * groups * size**2,
         f"{gram.path} has {size:,} inputs; their Gram matrix",
         f"Leave it out with kprune.wrap(model, exclude={gram.path!r}), or use a criterion without "

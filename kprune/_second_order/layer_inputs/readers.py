@@ -41,14 +41,14 @@ Call = Mapping[str, Any]  # what else the layer is called with, by name
 Reader = Callable[[Any, Any, Call], dict[str, Rows]]
 
 
-def dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+def extract_dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """`y = x W`, at each position of the axes between the first and the last."""
-    return {"kernel": Rows(_flat(x, x.shape[-1])[:, :, None])}
+    return {"kernel": Rows(_flatten(x, x.shape[-1])[:, :, None])}
 
 
-def einsum_dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+def extract_einsum_dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """`y = einsum(equation, x, W)`: letters of both that stay in the result make groups."""
-    given, kernel, result = _letters(layer.equation, len(x.shape))
+    given, kernel, result = _parse_equation(layer.equation, len(x.shape))
     summed = "".join(a for a in kernel if a in given and a not in result)
     batch = "".join(a for a in kernel if a in given and a in result)
     places = "".join(a for a in given if a in result and a not in batch)
@@ -63,12 +63,12 @@ def einsum_dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     if batch:
         grid = np.indices(shape)
         group = np.ravel_multi_index([grid[outputs.index(a)] for a in batch], sizes).reshape(-1)
-    return {"kernel": Rows(_flat(values, *values.shape[-2:]), group)}
+    return {"kernel": Rows(_flatten(values, *values.shape[-2:]), group)}
 
 
-def convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+def extract_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """Patches of the window: `y = patch(x) W` at each place, groups of channels by themselves."""
-    patches = _patches(layer, x)
+    patches = _extract_patches(layer, x)
     *places, window, channels = patches.shape
     patches = patches.reshape(*places, window, layer.groups, channels // layer.groups)
     values = np.swapaxes(patches, 2, 3).reshape(*places, layer.groups, -1)
@@ -76,15 +76,15 @@ def convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     return {"kernel": Rows(values, np.repeat(np.arange(layer.groups), each))}
 
 
-def depthwise_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+def extract_depthwise_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """Patches of the window, each channel a group."""
-    values = np.swapaxes(_patches(layer, x), 2, 3)
+    values = np.swapaxes(_extract_patches(layer, x), 2, 3)
     return {"kernel": Rows(values, np.repeat(np.arange(values.shape[2]), layer.depth_multiplier))}
 
 
-def separable_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+def extract_separable_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """A depthwise convolution, and what it gives to the pointwise one."""
-    first = depthwise_convolution(layer, x, call)["kernel"]
+    first = extract_depthwise_convolution(layer, x, call)["kernel"]
     kernel = np.asarray(layer.depthwise_kernel)  # [*window, channel, multiplier]
     kernel = kernel.reshape(-1, *kernel.shape[-2:])
     between = np.einsum("npcw,wcm->npcm", first.values, kernel)
@@ -92,26 +92,26 @@ def separable_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     return {"depthwise_kernel": first, "pointwise_kernel": Rows(pointwise)}
 
 
-def transposed_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+def extract_transposed_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """For each place of the output, the inputs that reach it through each part of the window."""
-    patches = _transposed_patches(layer, x)
+    patches = _extract_transposed_patches(layer, x)
     return {"kernel": Rows(patches.reshape(*patches.shape[:2], 1, -1))}
 
 
-def embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+def extract_embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """The rows that are looked up; the way back to words, where they are tied, does not count."""
-    return {} if call.get("reverse") else {"embeddings": Rows(_flat(tf.cast(x, tf.int64)))}
+    return {} if call.get("reverse") else {"embeddings": Rows(_flatten(tf.cast(x, tf.int64)))}
 
 
-def position_embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+def extract_position_embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """The rows of the places of a sequence, one after another unless the call says which."""
     positions = call.get("positions")
     if positions is None:
         positions = tf.range(x.shape[-2]) + tf.cast(call.get("start_index", 0), tf.int32)
-    return {"embeddings": Rows(_flat(tf.broadcast_to(positions, x.shape[:-1])))}
+    return {"embeddings": Rows(_flatten(tf.broadcast_to(positions, x.shape[:-1])))}
 
 
-def recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+def extract_recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """`x_t` for the kernel and `h_{t-1}` for the recurrent kernel, steps behind a mask left out.
 
     The layer runs once more, to give its output at every step. A GRU that resets before the product
@@ -120,9 +120,9 @@ def recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     cell, mask, states = layer.cell, call.get("mask"), call.get("initial_state")
     if states is None:
         states = layer.states if layer.stateful else layer.get_initial_state(len(x))
-        states = [tf.convert_to_tensor(each) for each in keras.tree.flatten(states)]
+        states = [tf.convert_to_tensor(state) for state in keras.tree.flatten(states)]
     first = keras.tree.flatten(states)[0]
-    after = _outputs(layer, x, states, mask)  # [samples, steps, units]
+    after = _compute_outputs(layer, x, states, mask)  # [samples, steps, units]
     if layer.go_backwards:
         x, mask = tf.reverse(x, [1]), None if mask is None else tf.reverse(mask, [1])
     before = tf.concat([tf.cast(first, after.dtype)[:, None], after[:, :-1]], 1)
@@ -145,49 +145,49 @@ def recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
 
 # By class, or by the name of a class whose package need not be there.
 READERS: dict[type | str, Reader] = {
-    layers.Dense: dense,
-    layers.EinsumDense: einsum_dense,
-    layers.Conv1D: convolution,
-    layers.Conv2D: convolution,
-    layers.Conv3D: convolution,
-    layers.DepthwiseConv1D: depthwise_convolution,
-    layers.DepthwiseConv2D: depthwise_convolution,
-    layers.SeparableConv1D: separable_convolution,
-    layers.SeparableConv2D: separable_convolution,
-    layers.Conv1DTranspose: transposed_convolution,
-    layers.Conv2DTranspose: transposed_convolution,
-    layers.Conv3DTranspose: transposed_convolution,
-    layers.Embedding: embedding,
-    "PositionEmbedding": position_embedding,  # KerasHub's
-    layers.SimpleRNN: recurrent,
-    layers.LSTM: recurrent,
-    layers.GRU: recurrent,
+    layers.Dense: extract_dense,
+    layers.EinsumDense: extract_einsum_dense,
+    layers.Conv1D: extract_convolution,
+    layers.Conv2D: extract_convolution,
+    layers.Conv3D: extract_convolution,
+    layers.DepthwiseConv1D: extract_depthwise_convolution,
+    layers.DepthwiseConv2D: extract_depthwise_convolution,
+    layers.SeparableConv1D: extract_separable_convolution,
+    layers.SeparableConv2D: extract_separable_convolution,
+    layers.Conv1DTranspose: extract_transposed_convolution,
+    layers.Conv2DTranspose: extract_transposed_convolution,
+    layers.Conv3DTranspose: extract_transposed_convolution,
+    layers.Embedding: extract_embedding,
+    "PositionEmbedding": extract_position_embedding,  # KerasHub's
+    layers.SimpleRNN: extract_recurrent,
+    layers.LSTM: extract_recurrent,
+    layers.GRU: extract_recurrent,
 }
 
 
-def reader(layer: keras.layers.Layer) -> Reader | None:
+def find_reader(layer: keras.layers.Layer) -> Reader | None:
     """Returns the reader of a layer's class, or of the nearest class that it derives from."""
-    keys = [key for each in type(layer).__mro__ for key in (each, each.__name__)]
+    keys = [key for base in type(layer).__mro__ for key in (base, base.__name__)]
     return next((READERS[key] for key in keys if key in READERS), None)
 
 
-def _flat(x: Any, *last: int) -> Any:
+def _flatten(x: Any, *last: int) -> Any:
     """Flattens the axes between the first and the last ones."""
     return tf.reshape(x, (x.shape[0], math.prod(x.shape[1 : len(x.shape) - len(last)]), *last))
 
 
-def _letters(equation: str, rank: int) -> tuple[str, str, str]:
+def _parse_equation(equation: str, rank: int) -> tuple[str, str, str]:
     """The letters of `given,kernel->result`, an ellipsis spelled out."""
     given, rest = equation.replace(" ", "").split(",")
     kernel, result = rest.split("->")
     free = [a for a in "ABCDEFGHIJ" if a not in equation][: rank - len(given.replace("...", ""))]
-    given, result = (each.replace("...", "".join(free)) for each in (given, result))
+    given, result = (letters.replace("...", "".join(free)) for letters in (given, result))
     return given, kernel, result
 
 
-def _patches(layer: Any, x: Any) -> Array:
+def _extract_patches(layer: Any, x: Any) -> Array:
     """What the window of a convolution sees: [samples, positions, window, channel]."""
-    x = _channels_last(layer, x)
+    x = _move_channels_last(layer, x)
     samples, *space, channels = x.shape
     reach = [(k - 1) * d + 1 for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True)]
     before, after = [0] * len(space), [0] * len(space)
@@ -206,13 +206,13 @@ def _patches(layer: Any, x: Any) -> Array:
     return seen.reshape(samples, -1, math.prod(layer.kernel_size), channels)
 
 
-def _transposed_patches(layer: Any, x: Any) -> Array:
+def _extract_transposed_patches(layer: Any, x: Any) -> Array:
     """What reaches each place of a transposed convolution: [samples, positions, window, channel].
 
     The layer's own operation is run on each channel by itself with one output for each part of the
     window, its kernel one there and zero elsewhere: padding is whatever it is.
     """
-    x = _channels_last(layer, x)
+    x = _move_channels_last(layer, x)
     samples, *space, channels = x.shape
     folded = np.moveaxis(x, -1, 1).reshape(samples * channels, *space, 1)
     size = math.prod(layer.kernel_size)
@@ -228,13 +228,13 @@ def _transposed_patches(layer: Any, x: Any) -> Array:
     return np.asarray(found).reshape(samples, channels, -1, size).transpose(0, 2, 3, 1)
 
 
-def _channels_last(layer: Any, x: Any) -> Array:
+def _move_channels_last(layer: Any, x: Any) -> Array:
     x = np.asarray(x)
     x = x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
     return np.moveaxis(x, 1, -1) if layer.data_format == "channels_first" else x
 
 
-def _outputs(layer: Any, x: Any, states: Any, mask: Any) -> Any:
+def _compute_outputs(layer: Any, x: Any, states: Any, mask: Any) -> Any:
     """The outputs of a recurrent layer at every step, its own settings and states untouched."""
     held = layer.return_sequences, layer.return_state, layer.zero_output_for_mask, layer.stateful
     settings = ("return_sequences", "return_state", "zero_output_for_mask", "stateful")

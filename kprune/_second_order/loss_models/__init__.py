@@ -4,8 +4,15 @@
 one column of one layer.
 """
 
-from kprune._second_order.loss_models.layerwise import Damping, Layerwise, check_damping
+from kprune._second_order.loss_models.layerwise import Damping, LayerwiseLoss, validate_damping
 from kprune._second_order.loss_models.loss_model import LossModel
-from kprune._second_order.loss_models.observed import block, full
+from kprune._second_order.loss_models.builders import build_blockwise, build_full
 
-__all__ = ["Damping", "Layerwise", "LossModel", "block", "check_damping", "full"]
+__all__ = [
+    "Damping",
+    "LayerwiseLoss",
+    "LossModel",
+    "build_blockwise",
+    "build_full",
+    "validate_damping",
+]

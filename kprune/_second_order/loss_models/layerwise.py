@@ -26,11 +26,11 @@ Damping = float | Literal["auto"]
 # From a damped Hessian, what some columns aim at, and their indices, to something of their shape.
 Solve = Callable[[Array, Array, Array], Array]
 
-SAMPLE = 16  # columns on which dampings are tried
+TRIAL_COLUMNS = 16  # columns on which dampings are tried
 TINY = float(np.finfo(float).tiny)
 
 
-class Layerwise(loss_model.LossModel):
+class LayerwiseLoss(loss_model.LossModel):
     """One quadratic for each column of each layer.
 
     Args:
@@ -41,7 +41,10 @@ class Layerwise(loss_model.LossModel):
     """
 
     def __init__(
-        self, splits: Mapping[int, gram_matrices.Split], sparsity: float, damping: Damping = "auto"
+        self,
+        splits: Mapping[int, gram_matrices.SplitGram],
+        sparsity: float,
+        damping: Damping = "auto",
     ) -> None:
         self.splits, self.sparsity, self.damping = splits, sparsity, damping
         self._chosen: dict[Weight, float] = {}
@@ -50,13 +53,13 @@ class Layerwise(loss_model.LossModel):
         """Returns the diagonal of H, in the shape of the weight."""
         return weight.view.kernel(self.splits[id(weight.variable)].whole.diagonal())
 
-    def costs(self, weight: Weight) -> Array:
+    def compute_costs(self, weight: Weight) -> Array:
         """Returns what each weight costs when those of its column go one after another.
 
         In units of what the layer's outputs are altogether, `tr(W^T H W) / 2`, so that the costs of
         different layers compare: a part of its outputs is a part, whatever their scale.
         """
-        matrix, alive = _matrices(weight)
+        matrix, alive = _as_matrices(weight)
         split = self.splits[id(weight.variable)]
         if split.is_diagonal:
             costs = split.whole.diagonal() * matrix**2 / 2
@@ -68,7 +71,7 @@ class Layerwise(loss_model.LossModel):
 
         def costs_of(hessian: Array, aim: Array, columns: Array) -> Array:
             living = np.where(dead[:, columns], 0, aim)
-            return exact_obs.costs(hessian, living, alive[:, columns], n_of_m)
+            return exact_obs.compute_costs(hessian, living, alive[:, columns], n_of_m)
 
         def prune(hessian: Array, aim: Array, columns: Array) -> Array:
             here, found = alive[:, columns], costs_of(hessian, aim, columns)
@@ -78,7 +81,7 @@ class Layerwise(loss_model.LossModel):
             keep.reshape(-1)[order[: max(0, fall)]] = False
             return least_squares.solve(hessian, aim, keep)
 
-        self._choose(weight, prune)
+        self._choose_damping(weight, prune)
         energy = 0.0
 
         def measured(hessian: Array, aim: Array, columns: Array) -> Array:
@@ -86,35 +89,35 @@ class Layerwise(loss_model.LossModel):
             energy += float(np.einsum("rc,rc->", aim, hessian @ aim)) / 2
             return costs_of(hessian, aim, columns)
 
-        return self._solved(weight, measured) / max(energy, TINY)
+        return self._solve_groups(weight, measured) / max(energy, TINY)
 
-    def minimum(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
+    def minimize(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
         """Solves the masked least squares of each column."""
-        return self._survivors(weights, keep, least_squares.solve)
+        return self._solve_survivors(weights, keep, least_squares.solve)
 
     def sweep_scores(self, weight: Weight) -> Array:
-        """Returns SparseGPT's scores of a weight, swept to the sparsity; one is the threshold."""
+        """Returns SparseGPT's scores of a weight, sweep to the sparsity; one is the threshold."""
         split = self.splits[id(weight.variable)]
         if split.is_diagonal:
-            return self.costs(weight)
-        alive, dead = _matrices(weight)[1], split.whole.diagonal() == 0
+            return self.compute_costs(weight)
+        alive, dead = _as_matrices(weight)[1], split.whole.diagonal() == 0
 
         def run(hessian: Array, aim: Array, columns: Array) -> tuple[Array, Array, Array]:
             living, upper = np.where(dead[:, columns], 0, aim), sparse_gpt.factor(hessian)
-            return sparse_gpt.run(upper, living, self.sparsity, alive[:, columns], weight.pattern)
+            return sparse_gpt.sweep(upper, living, self.sparsity, alive[:, columns], weight.pattern)
 
-        self._choose(weight, lambda *arguments: run(*arguments)[2])
-        return self._solved(weight, lambda *arguments: run(*arguments)[0])
+        self._choose_damping(weight, lambda *arguments: run(*arguments)[2])
+        return self._solve_groups(weight, lambda *arguments: run(*arguments)[0])
 
-    def swept(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
+    def sweep(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
         """Returns the values of the survivors as SparseGPT's sweep moves them."""
 
         def follow(hessian: Array, aim: Array, survivors: Array) -> Array:
-            return sparse_gpt.run(sparse_gpt.factor(hessian), aim, survivors)[2]
+            return sparse_gpt.sweep(sparse_gpt.factor(hessian), aim, survivors)[2]
 
-        return self._survivors(weights, keep, follow)
+        return self._solve_survivors(weights, keep, follow)
 
-    def _survivors(
+    def _solve_survivors(
         self, weights: Sequence[Weight], keep: Sequence[Array], solve: Solve
     ) -> dict[Weight, Array]:
         """What a solver of masked columns makes of each weight."""
@@ -122,7 +125,7 @@ class Layerwise(loss_model.LossModel):
         pairs = zip(weights, keep, strict=True)
         for weight, mask in progress.track(pairs, "moving the survivors", len(weights)):
             split = self.splits[id(weight.variable)]
-            if split.is_diagonal or (mask.all() and split.fit.crossed is None):
+            if split.is_diagonal or (mask.all() and split.fit.cross_total is None):
                 continue
             survivors = weight.view.matrix(mask)
 
@@ -131,21 +134,21 @@ class Layerwise(loss_model.LossModel):
             ) -> Array:
                 return solve(hessian, aim, survivors[:, columns])
 
-            self._choose(weight, masked)
-            found[weight] = self._solved(weight, masked)
+            self._choose_damping(weight, masked)
+            found[weight] = self._solve_groups(weight, masked)
         return found
 
-    def _choose(self, weight: Weight, prune: Solve) -> None:
+    def _choose_damping(self, weight: Weight, prune: Solve) -> None:
         """Notes the damping whose pruned columns err least on held-out samples."""
         if weight in self._chosen:
             return
         split = self.splits[id(weight.variable)]
         if self.damping != "auto" or not split.is_split:
-            usual = dampings.USUAL if self.damping == "auto" else self.damping
+            usual = dampings.DEFAULT if self.damping == "auto" else self.damping
             self._chosen[weight] = float(usual)
             return
-        matrix, group = _matrices(weight)[0], split.fit.group
-        number = min(SAMPLE, len(group))
+        matrix, group = _as_matrices(weight)[0], split.fit.group
+        number = min(TRIAL_COLUMNS, len(group))
         sample = np.unique(np.linspace(0, len(group) - 1, number).astype(np.int64))
         parts = []
         for which in np.unique(group[sample]):
@@ -156,25 +159,25 @@ class Layerwise(loss_model.LossModel):
         def trial(damping: float) -> float:
             total = 0.0
             for which, columns, held_out, before in parts:
-                given = _aimed(split.fit, which, matrix[:, columns], damping)
+                given = _build_problem(split.fit, which, matrix[:, columns], damping)
                 values = prune(*given, columns)
                 total += float(np.einsum("rc,rc->", values, held_out @ values / 2 - before))
             return total
 
         self._chosen[weight] = dampings.choose(trial)
 
-    def _solved(self, weight: Weight, solve: Solve) -> Array:
+    def _solve_groups(self, weight: Weight, solve: Solve) -> Array:
         """What a solver finds for the columns of each group, in the shape of the weight."""
-        whole, matrix = self.splits[id(weight.variable)].whole, _matrices(weight)[0]
+        whole, matrix = self.splits[id(weight.variable)].whole, _as_matrices(weight)[0]
         result = np.empty(matrix.shape)
         for which in np.unique(whole.group):
             columns = np.flatnonzero(whole.group == which)
-            given = _aimed(whole, which, matrix[:, columns], self._chosen[weight])
+            given = _build_problem(whole, which, matrix[:, columns], self._chosen[weight])
             result[:, columns] = solve(*given, columns)
         return weight.view.kernel(result)
 
 
-def check_damping(damping: Damping) -> None:
+def validate_damping(damping: Damping) -> None:
     """Says what is wrong with a damping.
 
     Raises:
@@ -188,18 +191,18 @@ def check_damping(damping: Damping) -> None:
         )
 
 
-def _aimed(
+def _build_problem(
     gram: gram_matrices.Gram, which: Any, matrix: Array, damping: float
 ) -> tuple[Array, Array]:
     """The damped Hessian of a group, and what its columns aim at."""
     plain = gram.hessian(which)
-    hessian = dampings.damped(plain, damping)
-    if gram.crossed is None:
+    hessian = dampings.add_damping(plain, damping)
+    if gram.cross_total is None:
         return hessian, matrix
     target = (gram.cross(which) + hessian - plain) @ matrix
     return hessian, linalg.cho_solve((dampings.cholesky(hessian), True), target)
 
 
-def _matrices(weight: Weight) -> tuple[Array, Array]:
+def _as_matrices(weight: Weight) -> tuple[Array, Array]:
     """A weight's values and mask as matrices [input, output]."""
     return weight.view.matrix(weight.values()), weight.view.matrix(weight.alive())

@@ -10,10 +10,10 @@ from kprune._support.typing import Array
 
 # Tried where damping is left to kprune: parts of the mean of the diagonal.
 CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-USUAL = 1e-2  # where nothing can be held out
+DEFAULT = 1e-2  # where nothing can be held out
 
 
-def damped(hessian: Array, damping: float) -> Array:
+def add_damping(hessian: Array, damping: float) -> Array:
     """Returns `H + damping * mean(diag H) * I`, and ones in place of a diagonal's zeros.
 
     An input that is always zero has a zero on the diagonal; whatever weighs it costs nothing.
@@ -23,7 +23,7 @@ def damped(hessian: Array, damping: float) -> Array:
         damping: relative to the mean of the diagonal, at least 0.
 
     Example:
-        >>> damped(np.diag([3.0, 1.0, 0.0]), 0.75).diagonal()
+        >>> add_damping(np.diag([3.0, 1.0, 0.0]), 0.75).diagonal()
         array([4., 2., 1.])
     """
     diagonal = np.diagonal(hessian)
@@ -33,7 +33,7 @@ def damped(hessian: Array, damping: float) -> Array:
     return result
 
 
-def error(hessian: Array, before: Array, after: Array) -> float:
+def squared_error(hessian: Array, before: Array, after: Array) -> float:
     """Returns the objective `tr((V - W)^T H (V - W)) / 2` of a matrix V in the place of W."""
     change = after.astype(np.float64) - before
     return float(np.einsum("rc,rc->", change, hessian @ change)) / 2
@@ -56,7 +56,7 @@ def choose(trial: Callable[[float], float], candidates: Sequence[float] = CANDID
         except ValueError:  # still singular
             return np.inf
 
-    errors = [tried(each) for each in progress.track(candidates, "trying dampings")]
+    errors = [tried(candidate) for candidate in progress.track(candidates, "trying dampings")]
     known = [(e, -d) for e, d in zip(errors, candidates, strict=True) if np.isfinite(e)]
     if not known:
         raise ValueError(
@@ -86,7 +86,7 @@ def cholesky(matrix: Array, overwrite: bool = False) -> Array:
     return factor
 
 
-def inverse(matrix: Array) -> Array:
+def invert(matrix: Array) -> Array:
     """Returns the inverse of a symmetric positive matrix.
 
     Raises:

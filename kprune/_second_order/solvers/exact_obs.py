@@ -15,11 +15,11 @@ from kprune._support import progress, threads
 from kprune._support.typing import Array
 
 PANEL = 128  # eliminations between two updates of the inverse
-TOGETHER = 16  # columns that one thread works on at once,
-MEMORY = 1 << 28  # as long as their inverses take no more bytes than this
+COLUMNS_PER_BATCH = 16  # columns that one thread works on at once,
+MAX_BATCH_BYTES = 1 << 28  # as long as their inverses take no more bytes than this
 
 
-def costs(
+def compute_costs(
     hessian: Array, matrix: Array, alive: Array | None = None, n_of_m: tuple[int, int] | None = None
 ) -> Array:
     """Returns what each weight costs when the weights of its column go one after another.
@@ -42,7 +42,7 @@ def costs(
         ValueError: H is singular or indefinite.
 
     Example:
-        >>> costs(np.diag([1.0, 2.0]), np.array([[3.0], [1.0]])).T
+        >>> compute_costs(np.diag([1.0, 2.0]), np.array([[3.0], [1.0]])).T
         array([[4.5, 1. ]])
 
     Reference:
@@ -50,9 +50,9 @@ def costs(
         raised to those before them, which is what taking the cheapest first over all columns does.
     """
     rows, number = matrix.shape
-    inverse = damping.inverse(hessian)
+    inverse = damping.invert(hessian)
     found = np.zeros((rows, number))
-    together = max(1, min(TOGETHER, MEMORY // (8 * rows * rows)))
+    together = max(1, min(COLUMNS_PER_BATCH, MAX_BATCH_BYTES // (8 * rows * rows)))
 
     def eliminate(part: Array) -> int:
         here = None if alive is None or alive[:, part].all() else alive[:, part]
@@ -61,8 +61,8 @@ def costs(
             place = np.repeat(np.arange(rows)[None], len(part), 0)
             inverses = [inverse] * len(part)
         else:
-            weights, place, inverses = _living(hessian, weights, here)
-        order, cost = _order(weights, inverses, place, rows, n_of_m)
+            weights, place, inverses = _select_alive(hessian, weights, here)
+        order, cost = _eliminate(weights, inverses, place, rows, n_of_m)
         # Strictly increasing, so that ties are cut in the order of elimination.
         rising = np.maximum.accumulate(np.maximum(cost, 0), 1) / 2
         rising *= 1 + 2 * np.finfo(float).eps * np.arange(rising.shape[1])
@@ -72,13 +72,13 @@ def costs(
 
     living = np.full(number, rows) if alive is None else np.count_nonzero(alive, axis=0)
     parts = np.split(np.argsort(living, kind="stable"), range(together, number, together))
-    with progress.bar(f"elimination in columns of {rows:,}", number) as bar:
-        for done in threads.side_by_side(eliminate, parts):
+    with progress.show_bar(f"elimination in columns of {rows:,}", number) as bar:
+        for done in threads.map_parallel(eliminate, parts):
             bar.advance(done)
     return found
 
 
-def _living(hessian: Array, weights: Array, alive: Array) -> tuple[Array, Array, list[Array]]:
+def _select_alive(hessian: Array, weights: Array, alive: Array) -> tuple[Array, Array, list[Array]]:
     """The living rows of each column, padded with dead ones: their weights, places and inverses.
 
     A dead row has no weight and no part in the others' inverse, so its elimination changes nothing.
@@ -92,11 +92,11 @@ def _living(hessian: Array, weights: Array, alive: Array) -> tuple[Array, Array,
         block = hessian.take(rows, 0).take(rows, 1)
         block[~living] = block[:, ~living] = 0
         np.fill_diagonal(block, np.where(living, np.diagonal(block), 1.0))
-        inverses.append(damping.inverse(block))
+        inverses.append(damping.invert(block))
     return weights, place, inverses
 
 
-def _order(
+def _eliminate(
     w: Array,
     inverses: list[Array],
     place: Array,
@@ -110,14 +110,14 @@ def _order(
         inverses: M [row, row] of each column; not written.
         place: the row of the matrix that each row here is.
         size_of_matrix: how many rows that has.
-        n_of_m: see `costs`.
+        n_of_m: see `compute_costs`.
     """
     number, rows = w.shape
     each = np.arange(number)
     order, cost = np.empty((number, rows), np.int64), np.empty((number, rows))
     diagonal = np.stack([np.diagonal(inverse) for inverse in inverses])
     gone = np.zeros(w.shape, bool)
-    closed = _Groups(place, size_of_matrix, *n_of_m) if n_of_m else None
+    closed = _GroupQuotas(place, size_of_matrix, *n_of_m) if n_of_m else None
     for start in range(0, rows, PANEL):
         size = min(PANEL, rows - start)
         u = np.empty(
@@ -144,7 +144,9 @@ def _order(
         if start + size == rows:
             break
         left = np.nonzero(~gone)[1].reshape(number, -1)
-        inverses = [_shrunk(*of_column) for of_column in zip(inverses, u, left, strict=True)]
+        inverses = [
+            _update_inverse(*of_column) for of_column in zip(inverses, u, left, strict=True)
+        ]
         w, diagonal, place = (np.take_along_axis(a, left, 1) for a in (w, diagonal, place))
         gone = np.zeros(w.shape, bool)
         if closed:
@@ -152,7 +154,7 @@ def _order(
     return order, cost
 
 
-def _shrunk(inverse: Array, u: Array, left: Array) -> Array:
+def _update_inverse(inverse: Array, u: Array, left: Array) -> Array:
     """The inverse after a panel, without the rows that went in it."""
     result = inverse.take(left, 0).take(left, 1)
     u = u.take(left, 1)
@@ -160,7 +162,7 @@ def _shrunk(inverse: Array, u: Array, left: Array) -> Array:
     return result
 
 
-class _Groups:
+class _GroupQuotas:
     """Which rows may go where m - n of every m are to go before any other."""
 
     def __init__(self, place: Array, size_of_matrix: int, n: int, m: int) -> None:

@@ -45,15 +45,15 @@ def solve(hessian: Array, matrix: Array, keep: Array) -> Array:
     dense = kept[todo] > rows / 2
     few, many = todo[~dense], todo[dense]
     if few.size:
-        result[few] = _solutions(hessian, alive[few], columns[few] @ hessian)
+        result[few] = _solve_subsets(hessian, alive[few], columns[few] @ hessian)
     if many.size:
-        inverse = damping.inverse(hessian)
-        pushes = _solutions(inverse, ~alive[many], columns[many])
+        inverse = damping.invert(hessian)
+        pushes = _solve_subsets(inverse, ~alive[many], columns[many])
         result[many] -= np.where(alive[many], pushes @ inverse, 0)
     return result.T
 
 
-def _solutions(matrix: Array, chosen: Array, targets: Array) -> Array:
+def _solve_subsets(matrix: Array, chosen: Array, targets: Array) -> Array:
     """Solves the chosen rows and columns of a positive matrix, one system for each target.
 
     Args:
@@ -74,8 +74,8 @@ def _solutions(matrix: Array, chosen: Array, targets: Array) -> Array:
         return found
 
     parts = np.array_split(np.arange(len(targets)), max(1, len(targets) // 16))
-    with progress.bar("least squares in columns", len(targets)) as bar:
-        for solved in threads.side_by_side(some, parts):
+    with progress.show_bar("least squares in columns", len(targets)) as bar:
+        for solved in threads.map_parallel(some, parts):
             for place, here, values in solved:
                 result[place, here] = values
             bar.advance(len(solved))

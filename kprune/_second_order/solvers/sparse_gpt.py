@@ -15,7 +15,7 @@ from kprune._second_order.solvers import damping
 from kprune._selection import scores, threshold
 from kprune._support.typing import Array
 
-SLAB = 128  # rows whose masks are chosen together
+BLOCK_ROWS = 128  # rows whose masks are chosen together
 
 
 def factor(hessian: Array) -> Array:
@@ -35,7 +35,7 @@ def factor(hessian: Array) -> Array:
     return inverted[::-1, ::-1]
 
 
-def run(
+def sweep(
     upper: Array,
     matrix: Array,
     keep: Array | float,
@@ -59,7 +59,7 @@ def run(
         [rows, columns], the values in the matrix's own precision.
 
     Example:
-        >>> scores, keep, values = run(factor(np.eye(4)), np.arange(1.0, 5)[:, None], 0.5)
+        >>> scores, keep, values = sweep(factor(np.eye(4)), np.arange(1.0, 5)[:, None], 0.5)
         >>> values.T
         array([[0., 0., 3., 4.]])
 
@@ -74,8 +74,8 @@ def run(
     score = np.zeros(matrix.shape, kind)
     pattern = pattern or patterns.Unstructured()
     # The masks of N:M are chosen group by group, when the group's turn comes.
-    step = pattern.n_of_m[1] if pattern.n_of_m else SLAB
-    slab = max(1, SLAB // step) * step
+    step = pattern.n_of_m[1] if pattern.n_of_m else BLOCK_ROWS
+    slab = max(1, BLOCK_ROWS // step) * step
     for start in range(0, rows, slab):
         stop = min(start + slab, rows)
         errors = np.empty((stop - start, columns), kind)
@@ -86,7 +86,7 @@ def run(
                 w[here] -= upper[start:first, here].T @ errors[: first - start]
             score[here] = (w[here] / np.diagonal(upper)[here, None]) ** 2
             if not isinstance(keep, np.ndarray):
-                chosen[here], unit = _choose(score[here], alive[here], keep, pattern)
+                chosen[here], unit = _select(score[here], alive[here], keep, pattern)
                 score[here] /= unit
             for row in range(first, last):
                 value = w[row]
@@ -100,7 +100,7 @@ def run(
     return score, chosen, w
 
 
-def _choose(
+def _select(
     score: Array, alive: Array, sparsity: float, pattern: patterns.Pattern
 ) -> tuple[Array, Any]:
     """The mask of some rows at a sparsity, and the highest score that falls."""

@@ -10,20 +10,20 @@ from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
 from kprune._second_order import hessian
 from kprune._second_order.hessian import inverse
-from kprune._second_order.loss_models import block as blocks
-from kprune._second_order.loss_models import full as fulls
+from kprune._second_order.loss_models import blockwise
+from kprune._second_order.loss_models import full
 from kprune._second_order.loss_models import layerwise, loss_model
 from kprune._second_order.solvers import damping as dampings
 from kprune._support.typing import Array
 
 
-def full(
+def build_full(
     weights: Sequence[Weight],
     factors: hessian.Factors,
     data: calibration.Calibration,
     sparsity: float,
     damping: layerwise.Damping,
-) -> fulls.Full:
+) -> full.FullLoss:
     """Returns the quadratic over all weights together.
 
     Args:
@@ -33,8 +33,8 @@ def full(
         sparsity: what the weights are going to be pruned to.
         damping: relative to the mean of the diagonal, or "auto".
     """
-    alive = loss_model.flat(weights, Weight.alive)
-    fit, held_out = inverse.Root(alive.size), inverse.Root(alive.size)
+    alive = loss_model.flatten(weights, Weight.alive)
+    fit, held_out = inverse.CurvatureRoot(alive.size), inverse.CurvatureRoot(alive.size)
     samples = np.zeros(2)
     for batch, rows in factors.rows(data):
         held = batch.held_out
@@ -43,20 +43,22 @@ def full(
         held_out.add(rows[held].reshape(-1, alive.size))
         samples += np.count_nonzero(~held), np.count_nonzero(held)
     if damping == "auto":
-        root = fulls.Root(weights, fit.matrix(max(1, samples[0])))
-        made = lambda each: fulls.Full(root, each)  # noqa: E731
-        damping = _chosen(made, weights, factors, data, sparsity, samples)
-    return fulls.Full(fulls.Root(weights, fit.joined(held_out).matrix(samples.sum())), damping)
+        root = full.OrthogonalRoot(weights, fit.matrix(max(1, samples[0])))
+        made = lambda damping: full.FullLoss(root, damping)  # noqa: E731
+        damping = _choose_damping(made, weights, factors, data, sparsity, samples)
+    return full.FullLoss(
+        full.OrthogonalRoot(weights, fit.merge(held_out).matrix(samples.sum())), damping
+    )
 
 
-def block(
+def build_blockwise(
     weights: Sequence[Weight],
     factors: hessian.Factors,
     data: calibration.Calibration,
     sparsity: float,
     damping: layerwise.Damping,
     size: int,
-) -> blocks.Block:
+) -> blockwise.BlockwiseLoss:
     """Returns a quadratic for each block of weights.
 
     Args:
@@ -67,15 +69,15 @@ def block(
         damping: relative to the mean of the diagonal, or "auto".
         size: weights in a block.
     """
-    found = {weight: blocks.Blocks(weight, size) for weight in weights}
+    found = {weight: blockwise.WeightBlocks(weight, size) for weight in weights}
     ends = np.cumsum([weight.size for weight in weights])[:-1]
     kept_aside: list[Array] = []
     samples = np.zeros(2)
 
     def add(rows: Array) -> None:
         pieces = np.split(rows.reshape(-1, rows.shape[-1]), ends, axis=1)
-        for (weight, each), piece in zip(found.items(), pieces, strict=True):
-            each.add(piece.reshape(-1, *weight.variable.shape))
+        for (weight, weight_blocks), piece in zip(found.items(), pieces, strict=True):
+            weight_blocks.add(piece.reshape(-1, *weight.variable.shape))
 
     for batch, rows in factors.rows(data):
         held = batch.held_out & (damping == "auto")
@@ -85,14 +87,14 @@ def block(
         if held.any():
             kept_aside.append(rows[held])
     if damping == "auto":
-        made = lambda each: blocks.Block(found, samples[0], each)  # noqa: E731
-        damping = _chosen(made, weights, factors, data, sparsity, samples)
+        made = lambda damping: blockwise.BlockwiseLoss(found, samples[0], damping)  # noqa: E731
+        damping = _choose_damping(made, weights, factors, data, sparsity, samples)
     for rows in kept_aside:
         add(rows)
-    return blocks.Block(found, samples.sum(), damping)
+    return blockwise.BlockwiseLoss(found, samples.sum(), damping)
 
 
-def _chosen(
+def _choose_damping(
     made: Callable[[float], loss_model.LossModel],
     weights: Sequence[Weight],
     factors: hessian.Factors,
@@ -102,13 +104,13 @@ def _chosen(
 ) -> float:
     """The damping whose cut, on trial, leaves the lowest loss on held-out samples."""
     if not samples.all():  # nothing to hold out
-        return dampings.USUAL
+        return dampings.DEFAULT
     held_out = dataclasses.replace(data, part="held_out")
 
     def trial(damping: float) -> float:
         model = made(damping)
-        keep = loss_model.lowest(weights, sparsity, model.costs)
-        with masked_weights.temporary_values(model.minimum(weights, keep)):
-            return factors.loss.mean(held_out)
+        keep = loss_model.select_lowest(weights, sparsity, model.compute_costs)
+        with masked_weights.temporary_values(model.minimize(weights, keep)):
+            return factors.loss.mean_loss(held_out)
 
     return dampings.choose(trial)

@@ -13,10 +13,10 @@ from kprune._second_order.loss_models import loss_model
 from kprune._support.typing import Array
 
 TINY = float(np.finfo(np.float32).tiny)  # of a damping where nothing is curved
-SMALL = 1e-4  # the recursion begins with this part of the first factors' mean square
+INITIAL_DAMPING = 1e-4  # the recursion begins with this part of the first factors' mean square
 
 
-class Blocks:
+class WeightBlocks:
     """The curvature of one weight in blocks along its inputs, as its factors come.
 
     Args:
@@ -28,17 +28,17 @@ class Blocks:
         self.weight, self.size = weight, min(size, weight.size)
         self.number = -(-weight.size // self.size)
         self.squares = 0.0
-        self.recursion: inverse.Recursion | None = None
-        self.alive = self.cut(weight.alive())
+        self.block_inverses: inverse.BlockInverses | None = None
+        self.alive = self.split(weight.alive())
 
-    def cut(self, kernel: Array) -> Array:
+    def split(self, kernel: Array) -> Array:
         """Returns a kernel's values in blocks, [blocks, size]."""
         order = self.weight.view.matrix(kernel).T.reshape(-1)
         padded = np.zeros(self.number * self.size, order.dtype)
         padded[: order.size] = order
         return padded.reshape(self.number, self.size)
 
-    def joined(self, blocks: Array) -> Array:
+    def join(self, blocks: Array) -> Array:
         """Returns blocks in the shape of the kernel."""
         view = self.weight.view
         columns = view.matrix(np.broadcast_to(False, view.shape)).shape[1]
@@ -46,22 +46,22 @@ class Blocks:
 
     def add(self, factors: Array) -> None:
         """Takes factors [factors, *shape]; weights that have gone take no part."""
-        rows = np.stack([self.cut(each) for each in factors]) * self.alive
+        rows = np.stack([self.split(factor) for factor in factors]) * self.alive
         mean = float(np.mean(np.square(rows, dtype=np.float64)))
-        if self.recursion is None:
-            alpha = SMALL * mean * len(rows) or TINY
-            self.recursion = inverse.Recursion(self.number, self.size, alpha)
-        self.recursion.add(rows)
+        if self.block_inverses is None:
+            alpha = INITIAL_DAMPING * mean * len(rows) or TINY
+            self.block_inverses = inverse.BlockInverses(self.number, self.size, alpha)
+        self.block_inverses.add(rows)
         self.squares += mean * rows.size
 
-    def inverses(self, damping: float, samples: float) -> Array:
+    def invert(self, damping: float, samples: float) -> Array:
         """Returns the inverse of each block, damped relative to the mean of the diagonal."""
         mean = self.squares / samples / max(1, int(np.count_nonzero(self.alive)))
-        assert self.recursion is not None  # the data is not empty
-        return self.recursion.at(damping * mean or TINY, samples)
+        assert self.block_inverses is not None  # the data is not empty
+        return self.block_inverses.compute_inverse(damping * mean or TINY, samples)
 
 
-class Block(loss_model.LossModel):
+class BlockwiseLoss(loss_model.LossModel):
     """One quadratic for each block of weights.
 
     Args:
@@ -70,26 +70,30 @@ class Block(loss_model.LossModel):
         damping: relative to the mean of the diagonal.
     """
 
-    def __init__(self, blocks: Mapping[Weight, Blocks], samples: float, damping: float) -> None:
+    def __init__(
+        self, blocks: Mapping[Weight, WeightBlocks], samples: float, damping: float
+    ) -> None:
         self.blocks = blocks
-        self.inverse = {w: each.inverses(damping, samples) for w, each in blocks.items()}
+        self.inverse = {
+            w: weight_blocks.invert(damping, samples) for w, weight_blocks in blocks.items()
+        }
 
-    def costs(self, weight: Weight) -> Array:
+    def compute_costs(self, weight: Weight) -> Array:
         """Returns `w_q^2 / (2 M_qq)`, M the inverse of its block."""
         blocks = self.blocks[weight]
-        w = blocks.cut(weight.values()).astype(np.float64)
+        w = blocks.split(weight.values()).astype(np.float64)
         diagonal = np.diagonal(self.inverse[weight], axis1=1, axis2=2)
-        return blocks.joined(w**2 / (2 * diagonal))
+        return blocks.join(w**2 / (2 * diagonal))
 
-    def minimum(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
+    def minimize(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
         """Moves the survivors by `-M_SQ M_QQ^-1 w_Q` in each block."""
         found = {}
         for weight, survivors in zip(weights, keep, strict=True):
             blocks, matrix = self.blocks[weight], self.inverse[weight]
-            w = blocks.cut(weight.values()).astype(np.float64)
-            gone = blocks.alive & ~blocks.cut(survivors)
+            w = blocks.split(weight.values()).astype(np.float64)
+            gone = blocks.alive & ~blocks.split(survivors)
             inner = np.where(gone[:, :, None] & gone[:, None], matrix, np.eye(blocks.size))
             push = np.linalg.solve(inner, np.where(gone, w, 0)[..., None])
             moved = w - (matrix @ push)[..., 0]
-            found[weight] = np.where(survivors, blocks.joined(moved), 0)
+            found[weight] = np.where(survivors, blocks.join(moved), 0)
         return found

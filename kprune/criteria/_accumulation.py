@@ -26,14 +26,14 @@ class Accumulation:
     contribution: Callable[[Any, Any], Any]
     memory: float
 
-    def gathered(self, model: keras.Model, weights: Sequence[Weight]) -> Mapping[Weight, Array]:
+    def read_scores(self, model: keras.Model, weights: Sequence[Weight]) -> Mapping[Weight, Array]:
         """Returns what was gathered so far.
 
         Raises:
             ValueError: no update was seen.
         """
         found = slot_variables.values(model, self.slot, weights)
-        if found is None or not any(each.any() for each in found.values()):
+        if found is None or not any(array.any() for array in found.values()):
             raise ValueError(
                 f'criterion="{self.slot}" gathers its scores from the updates of a training, and '
                 f"there was none yet in {model.name}. Give the schedule a later begin_step, or "

@@ -12,7 +12,7 @@ from kprune.criteria import criterion
 
 
 @dataclasses.dataclass(frozen=True)
-class Layerwise(criterion.Calibrated):
+class LayerwiseCriterion(criterion.Calibrated):
     """A criterion of the Gram matrices of the inputs of layers.
 
     Args:
@@ -28,13 +28,13 @@ class Layerwise(criterion.Calibrated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        loss_models.check_damping(self.damping)
+        loss_models.validate_damping(self.damping)
 
     def groups(self, model: keras.Model, weights: Sequence[Weight]) -> Sequence[Sequence[Weight]]:
         """Groups the weights by layer, where layers come one after another."""
         if not self.sequential:
             return (weights,)
-        return observation.in_order(weights, self.calibration(model, labelled=False))
+        return observation.group_in_order(weights, self.calibration(model, labelled=False))
 
     def observe(
         self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
@@ -43,4 +43,4 @@ class Layerwise(criterion.Calibrated):
         hold_out = self.damping == "auto"
         data = self.calibration(model, labelled=False)
         splits = observation.observe(weights, data, hold_out, stage.before)
-        return loss_models.Layerwise(splits, stage.sparsity, self.damping)
+        return loss_models.LayerwiseLoss(splits, stage.sparsity, self.damping)
