@@ -1,4 +1,4 @@
-"""Tables for people: coloured in a terminal, plain ASCII everywhere else."""
+"""Renders tables: coloured in a terminal, plain ASCII everywhere else."""
 
 import io
 import re
@@ -23,8 +23,8 @@ def render(
 ) -> str:
     """Returns a table as text, at most 100 columns wide.
 
-    A column of numbers, with units or without, is aligned to the right and never broken; "-" and
-    "" stand for no number. Other cells that are too long are folded, and none is shortened.
+    A column of numbers, with or without units, is aligned to the right and never broken; "-" and
+    "" mean that there is no number. Other cells that are too long are folded, none is shortened.
 
     Args:
         title: the line above the table.
