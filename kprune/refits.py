@@ -18,7 +18,7 @@ __all__ = ["MEMBERS", "LeastSquares", "Refit", "RefitName", "get"]
 
 
 class Refit(registration.Member, abc.ABC):
-    """Moves the surviving weights. Subclasses are frozen dataclasses that implement `compensate`."""
+    """Moves the surviving weights. Subclasses are frozen dataclasses with a `compensate`."""
 
     @abc.abstractmethod
     def compensate(
@@ -51,14 +51,14 @@ class LeastSquares(Refit):
 
     Use it after one-shot pruning by any criterion, with any pattern, without retraining: the error
     of a layer's outputs is never greater than with the survivors as they were, or as another
-    formula moved them. `H = 2 X^T X / n` of the layer's inputs; the cost is `min(kept, pruned)^3 / 3`
-    for each column of a layer.
+    formula moved them. `H = 2 X^T X / n` of the layer's inputs; the cost is
+    `min(kept, pruned)^3 / 3` for each column of a layer.
 
     Args:
         data: batches x, (x, y) or (x, y, sample_weight), or whole arrays. Default: the data of the
             criterion, if that observed the inputs of layers. It is left out of the config.
-        damping: what is added to the diagonal of H, relative to its mean, at least 0; "auto" chooses
-            the best of some on held-out samples.
+        damping: what is added to the diagonal of H, relative to its mean, at least 0; "auto" tries
+            some on held-out samples and takes the best.
         batch_size: samples in a batch if `data` is whole arrays.
         sequential: prune one layer after another, each with the inputs that the pruned ones before
             it produce, and with the outputs of the dense model as its target.

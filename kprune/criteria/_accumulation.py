@@ -1,4 +1,4 @@
-"""Evidence that gathers over the updates of a training."""
+"""Describes scores that accumulate over the updates of a training."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +13,13 @@ from kprune._support.typing import Array
 
 @dataclasses.dataclass(frozen=True)
 class Accumulation:
-    """What every update adds to a slot beside each weight.
+    """Describes what every update adds to the accumulated scores of each weight.
 
     Args:
-        slot: the name under which the model holds it.
-        contribution: of a weight and its gradient before the update, tensors of one shape, to
-            what is added.
-        memory: the part of what was gathered that outlives a cut; 1 for all, 0 for a new begin.
+        slot: the name of the slot variables in which the model keeps the scores.
+        contribution: a function from a weight and its gradient before the update, two float32
+            tensors of one shape, to the tensor that is added.
+        memory: the factor, in [0, 1], by which a mask update multiplies the scores.
     """
 
     slot: str
@@ -27,16 +27,16 @@ class Accumulation:
     memory: float
 
     def read_scores(self, model: keras.Model, weights: Sequence[Weight]) -> Mapping[Weight, Array]:
-        """Returns what was gathered so far.
+        """Returns the scores that were accumulated so far.
 
         Raises:
-            ValueError: no update was seen.
+            ValueError: there was no update yet.
         """
-        found = slot_variables.values(model, self.slot, weights)
-        if found is None or not any(array.any() for array in found.values()):
+        accumulated = slot_variables.values(model, self.slot, weights)
+        if accumulated is None or not any(array.any() for array in accumulated.values()):
             raise ValueError(
-                f'criterion="{self.slot}" gathers its scores from the updates of a training, and '
-                f"there was none yet in {model.name}. Give the schedule a later begin_step, or "
-                f'train first within kprune.training.accumulating(model, "{self.slot}").'
+                f'criterion="{self.slot}" accumulates its scores over the updates of a '
+                f"training, and there was none yet in {model.name}. Give the schedule a later "
+                f'begin_step, or train within kprune.training.accumulating(model, "{self.slot}").'
             )
-        return found
+        return accumulated

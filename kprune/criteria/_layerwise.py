@@ -1,4 +1,4 @@
-"""What criteria have in common that look at the inputs of each layer."""
+"""Observes the inputs of each layer, for the criteria that are computed from them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from kprune.criteria import criterion
 
 @dataclasses.dataclass(frozen=True)
 class LayerwiseCriterion(criterion.Calibrated):
-    """A criterion of the Gram matrices of the inputs of layers.
+    """Scores weights by the Gram matrices of the inputs of their layers.
 
     Args:
-        sequential: cut one layer after another, in the order in which data flows, so that each sees
-            the inputs that the pruned ones before it produce, and makes good what they err. Two
+        sequential: prune one layer after another, in the order in which data flows, so that each
+            sees the inputs that the pruned ones before it produce, and corrects their errors. Two
             calls of the model for each layer and batch.
-        damping: what is added to the diagonal of `H`, relative to its mean; "auto" chooses by what
-            held-out samples say.
+        damping: what is added to the diagonal of `H`, relative to its mean, at least 0; "auto"
+            tries some on held-out samples and takes the best.
     """
 
     sequential: bool = dataclasses.field(default=False, kw_only=True)
@@ -31,7 +31,7 @@ class LayerwiseCriterion(criterion.Calibrated):
         loss_models.validate_damping(self.damping)
 
     def groups(self, model: keras.Model, weights: Sequence[Weight]) -> Sequence[Sequence[Weight]]:
-        """Groups the weights by layer, where layers come one after another."""
+        """Groups the weights by layer if `sequential`, in the order in which data flows."""
         if not self.sequential:
             return (weights,)
         return observation.group_in_order(weights, self.calibration(model, labelled=False))

@@ -31,8 +31,8 @@ class Gram:
         rows: of the kernel's matrix [input, output].
         group: for each column of that matrix, its group of inputs.
         total: [group, rows, rows], or [rows] where H is diagonal; `None` before the first input.
-        cross_total: the same of the products of inputs now with those before; `None` where there are
-            none before.
+        cross_total: the same for products of the present inputs with the earlier ones; `None` if
+            there are no earlier ones.
         samples: how many samples, or what they weigh together.
     """
 

@@ -4,9 +4,9 @@
 one column of one layer.
 """
 
+from kprune._second_order.loss_models.builders import build_blockwise, build_full
 from kprune._second_order.loss_models.layerwise import Damping, LayerwiseLoss, validate_damping
 from kprune._second_order.loss_models.loss_model import LossModel
-from kprune._second_order.loss_models.builders import build_blockwise, build_full
 
 __all__ = [
     "Damping",

@@ -10,9 +10,7 @@ from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
 from kprune._second_order import hessian
 from kprune._second_order.hessian import inverse
-from kprune._second_order.loss_models import blockwise
-from kprune._second_order.loss_models import full
-from kprune._second_order.loss_models import layerwise, loss_model
+from kprune._second_order.loss_models import blockwise, full, layerwise, loss_model
 from kprune._second_order.solvers import damping as dampings
 from kprune._support.typing import Array
 
