@@ -403,7 +403,7 @@ def test_the_estimators_change_nothing():
 @pytest.mark.parametrize("together", [64, 1, 3])
 def test_the_recursion_is_the_inverse(together, monkeypatch):
     """One factor after another, or some at once: Hassibi's recursion against a direct inverse."""
-    monkeypatch.setattr(inverse, "TOGETHER", together)
+    monkeypatch.setattr(inverse, "FACTORS_PER_UPDATE", together)
     r = np.random.default_rng(0).standard_normal((10, 2, 6))
     recursion = inverse.BlockInverses(2, 6, alpha=1e-3)
     recursion.add(r[:7])

@@ -29,8 +29,8 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
     argument of recurrent cells is not changed.
 
     Args:
-        feeds: for the name of a dropout layer, a regex of the paths of the weights whose connections
-            count. Default: those that the graph shows.
+        feeds: for the name of a dropout layer, a regex of the paths of the weights whose
+            connections count. Default: those that the graph shows.
 
     Raises:
         ValueError: at the start of training, if the model is not wrapped, or `feeds` names no

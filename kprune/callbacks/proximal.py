@@ -28,8 +28,8 @@ class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
 
     Args:
         strength: the strength of the regularizer, above 0; a weight of size w shrinks by
-            `eta * strength / w` a step. `kprune.training.proximal_strength` returns a strength for a
-            given sparsity.
+            `eta * strength / w` a step. `kprune.training.proximal_strength` returns a strength for
+            a given sparsity.
         epsilon: the size below which all weights shrink by the same amount, above 0.
         reweighting: steps from one estimate of alpha to the next; a float is a fraction of the fit.
         begin_step: the step at which shrinking begins; a float is a fraction of the fit.

@@ -22,8 +22,9 @@ class OBD(criterion.Calibrated):
 
     Use it on a trained model, whose gradients are small, if the survivors are retrained. `h` is the
     diagonal of the Hessian of the model's own compiled loss, with dropout off and batch
-    normalisation in inference mode; cross terms are ignored. Estimates of `h` may be negative if the estimator is "exact", "hutchinson", or
-    "backward" with the second derivative of the activation: such weights are pruned first.
+    normalisation in inference mode; cross terms are ignored. Estimates of `h` may be negative if
+    the estimator is "exact", "hutchinson", or "backward" with the second derivative of the
+    activation: such weights are pruned first.
 
     Args:
         data: batches (x, y) or (x, y, sample_weight), or one tuple of whole arrays. It is left out

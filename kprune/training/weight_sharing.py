@@ -1,7 +1,7 @@
 """Clusters the survivors of each weight, and trains every cluster as one number.
 
-The weights of a cluster are equal, which is how it is found. So nothing else has to be stored, and a
-training can be resumed from its weights alone.
+The weights of a cluster are equal, which is how it is found. So nothing else has to be stored, and
+a training can be resumed from its weights alone.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""LossModel models of a loss: what a deletion costs, and where the survivors do best after it.
+"""Approximates a loss by a quadratic model, and computes what pruning each weight costs.
 
-`L(w + d) = L(w) + d^T H d / 2`, H in blocks: all weights together, some at a time, or the inputs of
-one column of one layer.
+`L(w + d) = L(w) + d^T H d / 2`, with H one block for all weights, one for some weights at a time,
+or one for the inputs of each layer.
 """
 
 from kprune._second_order.loss_models.builders import build_blockwise, build_full

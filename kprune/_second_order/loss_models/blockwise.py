@@ -1,6 +1,6 @@
-"""Optimal Brain Surgeon in blocks of weights of one output that lie next to each other.
+"""Models a loss by one quadratic for each block of adjacent weights of one output.
 
-Each block has an explicit inverse, built factor by factor.
+Each block has an explicit inverse, which is updated by one factor of the curvature after another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from kprune._second_order.hessian import inverse
 from kprune._second_order.loss_models import loss_model
 from kprune._support.typing import Array
 
-TINY = float(np.finfo(np.float32).tiny)  # of a damping where nothing is curved
-INITIAL_DAMPING = 1e-4  # the recursion begins with this part of the first factors' mean square
+SMALLEST_DAMPING = float(np.finfo(np.float32).tiny)  # used if the curvature is zero
+INITIAL_DAMPING = 1e-4  # of the first inverse, relative to the mean square of the first factors
 
 
 class WeightBlocks:
-    """The curvature of one weight in blocks along its inputs, as its factors come.
+    """Accumulates the curvature of one weight in blocks along its inputs.
 
     Args:
-        weight: its matrix [input, output] is read column by column.
-        size: weights in a block; the last one is padded.
+        weight: the weight; its matrix [input, output] is read column by column.
+        size: how many values a block has; the last one is padded.
     """
 
     def __init__(self, weight: Weight, size: int) -> None:
@@ -32,24 +32,24 @@ class WeightBlocks:
         self.alive = self.split(weight.alive())
 
     def split(self, kernel: Array) -> Array:
-        """Returns a kernel's values in blocks, [blocks, size]."""
-        order = self.weight.view.matrix(kernel).T.reshape(-1)
-        padded = np.zeros(self.number * self.size, order.dtype)
-        padded[: order.size] = order
+        """Splits a kernel into blocks, [blocks, size]."""
+        column_by_column = self.weight.view.matrix(kernel).T.reshape(-1)
+        padded = np.zeros(self.number * self.size, column_by_column.dtype)
+        padded[: column_by_column.size] = column_by_column
         return padded.reshape(self.number, self.size)
 
     def join(self, blocks: Array) -> Array:
-        """Returns blocks in the shape of the kernel."""
+        """Joins blocks to an array in the shape of the kernel."""
         view = self.weight.view
         columns = view.matrix(np.broadcast_to(False, view.shape)).shape[1]
         return view.kernel(blocks.reshape(-1)[: self.weight.size].reshape(columns, -1).T)
 
     def add(self, factors: Array) -> None:
-        """Takes factors [factors, *shape]; weights that have gone take no part."""
+        """Adds factors [factors, *shape] to the curvature, without weights that are pruned."""
         rows = np.stack([self.split(factor) for factor in factors]) * self.alive
         mean = float(np.mean(np.square(rows, dtype=np.float64)))
         if self.block_inverses is None:
-            alpha = INITIAL_DAMPING * mean * len(rows) or TINY
+            alpha = INITIAL_DAMPING * mean * len(rows) or SMALLEST_DAMPING
             self.block_inverses = inverse.BlockInverses(self.number, self.size, alpha)
         self.block_inverses.add(rows)
         self.squares += mean * rows.size
@@ -58,14 +58,14 @@ class WeightBlocks:
         """Returns the inverse of each block, damped relative to the mean of the diagonal."""
         mean = self.squares / samples / max(1, int(np.count_nonzero(self.alive)))
         assert self.block_inverses is not None  # the data is not empty
-        return self.block_inverses.compute_inverse(damping * mean or TINY, samples)
+        return self.block_inverses.compute_inverse(damping * mean or SMALLEST_DAMPING, samples)
 
 
 class BlockwiseLoss(loss_model.LossModel):
-    """One quadratic for each block of weights.
+    """Models the loss by one quadratic for each block of weights.
 
     Args:
-        blocks: for each weight its blocks, with all factors taken.
+        blocks: for each weight its blocks, after all factors were added.
         samples: how many samples there were.
         damping: relative to the mean of the diagonal.
     """
@@ -75,7 +75,8 @@ class BlockwiseLoss(loss_model.LossModel):
     ) -> None:
         self.blocks = blocks
         self.inverse = {
-            w: weight_blocks.invert(damping, samples) for w, weight_blocks in blocks.items()
+            weight: weight_blocks.invert(damping, samples)
+            for weight, weight_blocks in blocks.items()
         }
 
     def compute_costs(self, weight: Weight) -> Array:
@@ -87,13 +88,13 @@ class BlockwiseLoss(loss_model.LossModel):
 
     def minimize(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
         """Moves the survivors by `-M_SQ M_QQ^-1 w_Q` in each block."""
-        found = {}
+        values = {}
         for weight, survivors in zip(weights, keep, strict=True):
             blocks, matrix = self.blocks[weight], self.inverse[weight]
             w = blocks.split(weight.values()).astype(np.float64)
-            gone = blocks.alive & ~blocks.split(survivors)
-            inner = np.where(gone[:, :, None] & gone[:, None], matrix, np.eye(blocks.size))
-            push = np.linalg.solve(inner, np.where(gone, w, 0)[..., None])
-            moved = w - (matrix @ push)[..., 0]
-            found[weight] = np.where(survivors, blocks.join(moved), 0)
-        return found
+            pruned = blocks.alive & ~blocks.split(survivors)
+            inner = np.where(pruned[:, :, None] & pruned[:, None], matrix, np.eye(blocks.size))
+            solution = np.linalg.solve(inner, np.where(pruned, w, 0)[..., None])
+            moved = w - (matrix @ solution)[..., 0]
+            values[weight] = np.where(survivors, blocks.join(moved), 0)
+        return values
