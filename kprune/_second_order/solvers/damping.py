@@ -84,7 +84,7 @@ def cholesky(matrix: Array, overwrite: bool = False) -> Array:
     if info:
         raise ValueError(
             f"The Hessian of {len(matrix)} inputs is singular or indefinite; expected a positive "
-            'one, which damping makes it. Write damping="auto" or damping=0.01.'
+            'one, for which damping is needed. Write damping="auto" or damping=0.01.'
         )
     return factor
 
