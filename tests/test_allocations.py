@@ -202,12 +202,12 @@ def test_apportion_is_exact_and_proportional(items, fraction):
 def test_fixed_targets():
     generator = np.random.default_rng(2)
     values = [generator.standard_normal(shape) for shape in [(10, 10), (20, 10), (5, 10)]]
-    masks = pruned(values, {"part0": 0.5, "part1": 0.9}, None)
+    masks = pruned(values, {"part0": 0.5, "part1": 0.9}, "class_blind")
     assert [int((~mask).sum()) for mask in masks] == [50, 180, 0]
     half = pruned(values, 115 / 350, allocations.Fixed({"part0": 0.5, "part1": 0.9}))
     assert [int((~mask).sum()) for mask in half] == [25, 90, 0]
     with pytest.raises(ValueError, match="'conv', which is no class of this model"):
-        pruned(values, {"conv": 0.5}, None)
+        pruned(values, {"conv": 0.5}, "class_blind")
 
 
 @pytest.mark.parametrize(
