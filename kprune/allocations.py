@@ -1,14 +1,14 @@
-"""Shares the zeros out among the classes of weights.
+"""Distributes the zeros over the classes of weights.
 
-An allocation turns a sparsity into quotas. Within a quota all weights compete, each score in units
-of its divisor; between quotas nothing does. Over all quotas the zeros number exactly
-`round(sparsity * n)`, n the masked weights of the model.
+An allocation turns a sparsity into quotas. The weights of one quota compete, each score divided by
+its divisor; weights of different quotas do not compete. All quotas together have exactly
+`round(sparsity * n)` zeros, n the number of masked weights of the model.
 """
 
 import abc
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
@@ -18,15 +18,28 @@ from kprune._masking.weight import Weight
 from kprune._selection import scores
 from kprune._support import registration
 
+__all__ = [
+    "ERK",
+    "MEMBERS",
+    "Allocation",
+    "AllocationName",
+    "ClassBlind",
+    "ClassDistribution",
+    "ClassUniform",
+    "Fixed",
+    "Quota",
+    "get",
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class Quota:
-    """How many zeros a set of weights that compete must have.
+    """Holds the number of zeros for a set of weights that compete.
 
     Args:
         weights: the weights that compete.
-        zeros: how many of their values are to be zero, those that are already among them.
-        divisors: the unit of each weight's scores. Default: one for all.
+        zeros: how many of their values are to be zero, including those that are zero already.
+        divisors: for each weight, the number by which its scores are divided. Default: 1.
     """
 
     weights: Sequence[Weight]
@@ -35,20 +48,20 @@ class Quota:
 
 
 class Allocation(registration.Member, abc.ABC):
-    """How zeros are shared out. Subclasses are frozen dataclasses that implement `quotas`."""
+    """Distributes the zeros. Subclasses are frozen dataclasses that implement `quotas`."""
 
     @abc.abstractmethod
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
-        """Turns the sparsity of all the weights together into quotas."""
+        """Returns quotas for a sparsity of all weights together."""
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class ClassBlind(Allocation):
-    """All weights in one quota, whatever their class.
+    """Lets all weights compete, whatever their class.
 
-    Use it first: it is the best of the three schemes in its paper, and lets a layer with much to
-    spare give more. `prune the k lowest scores of all`
+    Use it first: it is the best of the three schemes in its paper, and prunes more of a layer that
+    has more redundant weights. `prune the k lowest scores of all`
 
     Example:
         >>> kprune.prune(model, 0.9, allocation="class_blind")
@@ -58,17 +71,17 @@ class ClassBlind(Allocation):
     """
 
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
-        """One quota for everything."""
-        return [Quota(weights, _count(weights, sparsity))]
+        """Returns one quota for all weights."""
+        return [Quota(weights, _count_zeros(weights, sparsity))]
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class ClassUniform(Allocation):
-    """The same fraction of every class.
+    """Prunes the same fraction of every class.
 
-    Use it where no class may be starved, or where scores of different classes mean different
-    things. A weight competes with its rank in its class, divided by the size of the class:
+    Use it to keep weights in every class, or if the scores of different classes cannot be
+    compared. A weight competes with its rank in its class, divided by the size of the class:
     `prune the k lowest of rank / n_c`, which is x % of each class, rounded so that the total is
     exact.
 
@@ -80,21 +93,22 @@ class ClassUniform(Allocation):
     """
 
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
-        """A quota for each class."""
-        groups = list(by_class(weights).values())
-        sizes = [_size(group) for group in groups]
-        counts = _lowest_ranks(sizes, _count(weights, sparsity))
+        """Returns a quota for each class."""
+        groups = list(group_by_class(weights).values())
+        sizes = [_count_values(group) for group in groups]
+        counts = _count_lowest_ranks(sizes, _count_zeros(weights, sparsity))
         return [Quota(group, count) for group, count in zip(groups, counts, strict=True)]
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class ClassDistribution(Allocation):
-    """One threshold for all, in standard deviations of each class.
+    """Uses one threshold for all classes, in units of the standard deviation of each class.
 
-    Use it where classes differ in scale and the scale carries no meaning: the result does not
+    Use it if classes differ in scale and the scale has no meaning: the result does not
     change when all weights of a class are multiplied by a number. `prune |w| < lambda * sigma_c`,
-    `lambda` solved for the wanted total, `sigma_c` over the surviving weights of the class.
+    with `lambda` solved for the given sparsity, and `sigma_c` the standard deviation of the
+    surviving weights of the class.
 
     Example:
         >>> kprune.prune(model, 0.9, allocation="class_distribution")
@@ -104,22 +118,24 @@ class ClassDistribution(Allocation):
     """
 
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
-        """One quota for everything, each class in units of its standard deviation."""
-        spread = {name: deviation(group) for name, group in by_class(weights).items()}
-        # A class without spread has a threshold of zero and gives its weights last.
-        divisors = [max(spread[weight.label], np.finfo(float).tiny) for weight in weights]
-        return [Quota(weights, _count(weights, sparsity), divisors)]
+        """Returns one quota for all weights, each class in units of its standard deviation."""
+        deviations = {
+            name: standard_deviation(group) for name, group in group_by_class(weights).items()
+        }
+        # A class of equal weights has a threshold of zero and is pruned last.
+        divisors = [max(deviations[weight.label], np.finfo(float).tiny) for weight in weights]
+        return [Quota(weights, _count_zeros(weights, sparsity), divisors)]
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class ERK(Allocation):
-    """Erdos-Renyi-Kernel: small kernels stay denser than large ones.
+    """Keeps small kernels denser than large ones (Erdos-Renyi-Kernel).
 
-    Use it for convolutional networks at high sparsity. The kept weights of a kernel are
-    proportional to the sum of its axes, `kept_l ~ sum(shape_l)`, its density to
-    `sum(shape_l) / prod(shape_l)`; a kernel that would be more than dense stays dense and the
-    others share the rest. Classes play no part.
+    Use it for convolutional networks at high sparsity. The number of kept weights of a kernel is
+    proportional to the sum of its axes, `kept_l ~ sum(shape_l)`, and its density to
+    `sum(shape_l) / prod(shape_l)`. A kernel that would be more than dense stays dense, and the rest
+    is distributed over the others. Classes have no effect.
 
     Example:
         >>> kprune.prune(model, 0.9, allocation="erk")
@@ -129,10 +145,10 @@ class ERK(Allocation):
     """
 
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
-        """A quota for each weight."""
+        """Returns a quota for each weight."""
         sizes = [weight.size for weight in weights]
         shares = [float(sum(weight.variable.shape)) for weight in weights]
-        kept = _apportion(sum(sizes) - _count(weights, sparsity), shares, sizes)
+        kept = _apportion(sum(sizes) - _count_zeros(weights, sparsity), shares, sizes)
         return [
             Quota([weight], size - keep)
             for weight, size, keep in zip(weights, sizes, kept, strict=True)
@@ -142,15 +158,14 @@ class ERK(Allocation):
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Fixed(Allocation):
-    """A sparsity of one's own for each class.
+    """Prunes each class to its own sparsity.
 
-    Use it where sensitivity is known. The given sparsities are met when the wanted total is their
-    own; at any other total, as along a schedule, each class has the same part of its target:
-    `zeros_c ~ targets[c] * n_c`, at most all of them. `kprune.prune(model, {"dense": 0.9})` prunes
-    to the targets themselves.
+    Use it if the sensitivity of each class is known. At any total sparsity, as along a schedule,
+    the zeros of each class are proportional to its target: `zeros_c ~ targets[c] * n_c`, at most
+    `n_c`. `kprune.prune(model, {"dense": 0.9})` prunes exactly to the targets.
 
     Args:
-        targets: class to sparsity, in [0, 1). Classes that are not named stay as they are.
+        targets: the sparsity of each class, in [0, 1). Classes without a target are not pruned.
 
     Raises:
         ValueError: a target outside [0, 1), or a class that the model does not have.
@@ -163,27 +178,29 @@ class Fixed(Allocation):
 
     def __post_init__(self) -> None:
         for name, target in self.targets.items():
-            registration.sparsity(target, f"targets[{name!r}]")
+            registration.validate_sparsity(target, f"targets[{name!r}]")
 
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
-        """A quota for each class that has a target."""
+        """Returns a quota for each class that has a target."""
         groups = self._groups(weights)
-        sizes = [_size(group) for group in groups.values()]
+        sizes = [_count_values(group) for group in groups.values()]
         shares = [self.targets[name] * size for name, size in zip(groups, sizes, strict=True)]
-        counts = _apportion(_count(weights, sparsity), shares, sizes)
+        counts = _apportion(_count_zeros(weights, sparsity), shares, sizes)
         return [Quota(group, n) for group, n in zip(groups.values(), counts, strict=True)]
 
     def total(self, weights: Sequence[Weight]) -> float:
         """Returns the sparsity of all the weights at which every class meets its target."""
         groups = self._groups(weights)
-        zeros = sum(round(self.targets[name] * _size(group)) for name, group in groups.items())
-        return zeros / max(1, _size(weights))
+        zeros = sum(
+            round(self.targets[name] * _count_values(group)) for name, group in groups.items()
+        )
+        return zeros / max(1, _count_values(weights))
 
     def _groups(self, weights: Sequence[Weight]) -> dict[str, list[Weight]]:
-        groups = by_class(weights)
+        groups = group_by_class(weights)
         for name in self.targets:
             if name not in groups:
-                known = ", ".join(f'"{each}"' for each in groups)
+                known = ", ".join(f'"{label}"' for label in groups)
                 raise ValueError(
                     f"targets has {name!r}, which is no class of this model; expected some of "
                     f"{known}. Write Fixed({{{next(iter(groups))!r}: {self.targets[name]}}})."
@@ -191,15 +208,15 @@ class Fixed(Allocation):
         return {name: groups[name] for name in self.targets}
 
 
-def _size(weights: Sequence[Weight]) -> int:
+def _count_values(weights: Sequence[Weight]) -> int:
     return sum(weight.size for weight in weights)
 
 
-def _count(weights: Sequence[Weight], sparsity: float) -> int:
-    return round(sparsity * _size(weights))
+def _count_zeros(weights: Sequence[Weight], sparsity: float) -> int:
+    return round(sparsity * _count_values(weights))
 
 
-def by_class(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
+def group_by_class(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
     """Returns the weights of each class, in their order."""
     groups: dict[str, list[Weight]] = {}
     for weight in weights:
@@ -207,8 +224,8 @@ def by_class(weights: Sequence[Weight]) -> dict[str, list[Weight]]:
     return groups
 
 
-def deviation(weights: Sequence[Weight]) -> float:
-    """Returns the standard deviation of the surviving weights, in two passes over pieces."""
+def standard_deviation(weights: Sequence[Weight]) -> float:
+    """Returns the standard deviation of the surviving weights, computed in two passes."""
     size = mean = square = 0.0
     for center in (False, True):
         size = total = 0.0
@@ -223,16 +240,16 @@ def deviation(weights: Sequence[Weight]) -> float:
     return math.sqrt(square / max(size, 1))
 
 
-def _lowest_ranks(sizes: Sequence[int], count: int) -> list[int]:
-    """How many of the `count` lowest values of rank / size, rank = 0.., lie in each class.
+def _count_lowest_ranks(sizes: Sequence[int], count: int) -> list[int]:
+    """Returns how many of the `count` lowest values of rank / size, rank = 0.., each class has.
 
-    Ties keep the earlier class. Starts from the proportional share, rounded up, and gives back
-    the highest ranks: at most one step for each class, and none for the weights.
+    Of equal values those of earlier classes count first. Starts from the proportional share,
+    rounded up, and removes the highest ranks, at most one for each class.
     """
     whole = max(1, sum(sizes))
     counts = [-(-count * size // whole) for size in sizes]
     while sum(counts) > count:
-        # Fractions compared exactly: the highest last rank, the earliest class among equals.
+        # Exact fractions: the highest last rank, the earliest class among equal ones.
         last = max(
             (index for index, number in enumerate(counts) if number),
             key=lambda index: (Fraction(counts[index] - 1, sizes[index]), -index),
@@ -242,7 +259,7 @@ def _lowest_ranks(sizes: Sequence[int], count: int) -> list[int]:
 
 
 def _apportion(count: int, shares: Sequence[float], capacities: Sequence[int]) -> list[int]:
-    """Shares `count` out in proportion, none above its capacity, the remainders to the largest."""
+    """Distributes `count` in proportion to shares, at most each capacity, by largest remainder."""
     left, open_ = float(count), set(range(len(shares)))
     exact = [0.0] * len(shares)
     while open_:
@@ -261,7 +278,7 @@ def _apportion(count: int, shares: Sequence[float], capacities: Sequence[int]) -
 
 AllocationName: TypeAlias = Literal["class_blind", "class_uniform", "class_distribution", "erk"]
 
-MEMBERS = {
+MEMBERS: dict[str, Callable[[], Allocation]] = {
     "class_blind": ClassBlind,
     "class_uniform": ClassUniform,
     "class_distribution": ClassDistribution,
@@ -270,7 +287,20 @@ MEMBERS = {
 
 
 def get(identifier: Any) -> Allocation:
-    """Returns the allocation that a name, a config, an allocation or class targets stand for."""
+    """Returns the allocation that a name, a config, an allocation or class targets stand for.
+
+    Args:
+        identifier: a name among `MEMBERS`, a config, an allocation, or a mapping from class to
+            sparsity, which makes `Fixed`.
+
+    Raises:
+        ValueError: the name is unknown.
+        TypeError: it is none of these.
+
+    Example:
+        >>> kprune.allocations.get("erk")
+        ERK()
+    """
     if isinstance(identifier, Mapping) and "class_name" not in identifier:
         return Fixed(dict(identifier))
-    return registration.get(identifier, Allocation, MEMBERS, "allocation")  # type: ignore[type-abstract]
+    return registration.resolve(identifier, Allocation, MEMBERS, "allocation")  # type: ignore[type-abstract]

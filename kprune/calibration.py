@@ -1,14 +1,14 @@
-"""Calibration data: whatever a user has, read as batches, and checked before anything is computed.
+"""Reads calibration data as batches, and validates it before anything is computed.
 
 Accepted are a `tf.data.Dataset`, a `keras.utils.PyDataset`, a list of batches or anything else that
-can be read again and again; one tuple of whole arrays `(x, y)` or `(x, y, sample_weight)`; or the
-whole `x` alone, an array or a dictionary of arrays, where no labels are needed.
+can be iterated several times; one tuple of whole arrays `(x, y)` or `(x, y, sample_weight)`; or the
+whole `x` alone, an array or a dictionary of arrays, if no labels are needed.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import keras
 import numpy as np
@@ -17,21 +17,33 @@ import tensorflow as tf
 from kprune._support import progress
 from kprune._support.typing import Array
 
+__all__ = ["Batch", "Calibration", "Data"]
+
 T = TypeVar("T")
 
-HOLD_OUT = 5  # every fifth sample is held out
+
+class _Indexable(Protocol):
+    """Describes data whose batches are read by their index, such as `keras.utils.PyDataset`."""
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+# What is accepted as calibration data; see the top of this file.
+Data: TypeAlias = Iterable[Any] | _Indexable
+
+HOLD_OUT_INTERVAL = 5  # every fifth sample is held out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples that are looked at together.
+    """Holds samples that are evaluated together.
 
     Args:
         x: inputs as the model takes them, samples along the first axis.
         y: labels, or `None`.
         sample_weight: a weight for each sample, or `None`.
         first: how many samples came before.
-        size: how many there are.
+        size: how many samples there are.
     """
 
     x: Any
@@ -42,27 +54,30 @@ class Batch:
 
     @property
     def held_out(self) -> Array:
-        """Which of the samples are kept apart, where something is to be checked on others."""
-        return np.arange(self.first, self.first + self.size) % HOLD_OUT == HOLD_OUT - 1
+        """Which of the samples are held out, boolean [size]."""
+        positions = np.arange(self.first, self.first + self.size)
+        return positions % HOLD_OUT_INTERVAL == HOLD_OUT_INTERVAL - 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Calibration:
-    """Calibration data for a model; it can be read any number of times.
+    """Iterates over calibration data for a model, any number of times.
+
+    Use it in a criterion of your own that needs data; `kprune.criteria.Calibrated` makes it.
 
     Args:
         data: as described at the top of this file.
         model: the model that takes it.
-        who: whose data it is, for messages: "OBS".
+        caller: the name of what takes the data, for messages: "OBS".
         labelled: whether labels are needed.
-        batch_size: samples in a batch where `data` is whole arrays.
-        part: all samples, or every fifth (`"held_out"`), or the others (`"fit"`).
-        most: larger batches are split into parts of so many samples. Default: none is.
+        batch_size: samples in a batch if `data` is whole arrays.
+        part: "all" samples, every fifth ("held_out"), or the others ("fit").
+        max_batch_size: larger batches are split. Default: none is.
 
     Raises:
-        TypeError: the data can be read once only.
-        ValueError: there is no data, no end to it, no labels where they are needed; or arrays of
-            different lengths, inputs that the model does not take, NaN.
+        TypeError: the data can be iterated only once.
+        ValueError: there is no data, it is infinite, or labels are missing; or the arrays have
+            different lengths, the model does not take such inputs, or they contain NaN.
 
     Example:
         >>> [batch.size for batch in Calibration((x, y), model, "OBS", True, batch_size=20)]
@@ -71,159 +86,169 @@ class Calibration:
 
     data: Any
     model: keras.Model
-    who: str
+    caller: str
     labelled: bool
     batch_size: int = 128
     part: Literal["all", "fit", "held_out"] = "all"
-    most: int | None = None
+    max_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.data is None:
-            raise ValueError(f"{self.who} has no data; expected {self._expected()}")
+            raise ValueError(f"{self.caller} has no data; expected {self._describe_expected()}")
         if isinstance(self.data, Iterator):
             raise TypeError(
-                f"The data of {self.who} is a {type(self.data).__name__}, which can be read once "
-                f"only; expected what can be read again. Write {self.who}(list(data)), or make it "
-                "a tf.data.Dataset."
+                f"The data of {self.caller} is a {type(self.data).__name__}, which can be read "
+                f"once only; expected what can be read again. Write {self.caller}(list(data)), or "
+                "make it a tf.data.Dataset."
             )
         if (
             isinstance(self.data, tf.data.Dataset)
             and self.data.cardinality() == tf.data.INFINITE_CARDINALITY
         ):
             raise ValueError(
-                f"The data of {self.who} has no end; expected a finite data set. "
-                f"Write {self.who}(data.take(16))."
+                f"The data of {self.caller} has no end; expected a finite data set. "
+                f"Write {self.caller}(data.take(16))."
             )
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.batches("looking at the data")
+        return self.batches("reading the data")
 
     def batches(self, what: str) -> Iterator[Batch]:
-        """Yields checked batches, with a bar that says what is done with them."""
-        whole = self._whole()
-        if whole is None:
+        """Yields validated batches.
+
+        Args:
+            what: the text in front of the progress bar.
+        """
+        arrays = self._as_arrays()
+        if arrays is None:
             total = len(self.data) if hasattr(self.data, "__len__") else None
-            given = self.data
-            if isinstance(self.data, keras.utils.PyDataset):  # it ends by its length alone
-                given = (self.data[i] for i in range(len(self.data)))
+            batches = self.data
+            if isinstance(self.data, keras.utils.PyDataset):  # it ends only by its length
+                batches = (self.data[i] for i in range(len(self.data)))
         else:
-            size = self._length(whole)
+            size = self._validate_lengths(arrays)
             total = math.ceil(size / self.batch_size)
             starts = range(0, size, self.batch_size)
-            given = (_rows(whole, slice(i, i + self.batch_size)) for i in starts)
+            batches = (_take_rows(arrays, slice(i, i + self.batch_size)) for i in starts)
         first = 0
-        for batch in progress.track(given, what, total):
+        for batch in progress.track(batches, what, total):
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
             if self.labelled and y is None:
                 raise ValueError(
-                    f"The data of {self.who} has no labels; expected {self._expected()}"
+                    f"The data of {self.caller} has no labels; expected {self._describe_expected()}"
                 )
             size = int(keras.tree.flatten(x)[0].shape[0])
             if size:
-                self._check(x, first)
-                for part in self._parts(Batch(x, y, sample_weight, first, size)):
-                    yield from self._of_part(part)
+                self._validate_inputs(x, first)
+                for piece in self._split(Batch(x, y, sample_weight, first, size)):
+                    yield from self._select_part(piece)
             first += size
         if not first:
-            raise ValueError(f"The data of {self.who} is empty; expected {self._expected()}")
+            raise ValueError(
+                f"The data of {self.caller} is empty; expected {self._describe_expected()}"
+            )
 
-    def _parts(self, batch: Batch) -> Iterator[Batch]:
-        """The batch, in parts where it is larger than it may be."""
-        most = self.most or batch.size
-        if most >= batch.size:
+    def map(self, function: Callable[[Batch], T], what: str) -> Iterator[tuple[Batch, T]]:
+        """Yields each batch with the result of a function for it.
+
+        Args:
+            function: calls the model with the batch, in inference mode.
+            what: the text in front of the progress bar.
+
+        Raises:
+            ValueError: the model cannot be called with a batch; the message has its shapes.
+        """
+        for batch in self.batches(what):
+            try:
+                result = function(batch)
+            except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+                raise ValueError(
+                    f"{self.model.name} cannot be evaluated on the data of {self.caller}, inputs "
+                    f"of shape {_describe_shapes(batch.x)} and labels of shape "
+                    f"{_describe_shapes(batch.y)}: {error}"
+                ) from error
+            yield batch, result
+
+    def _split(self, batch: Batch) -> Iterator[Batch]:
+        """Yields the batch in pieces of at most `max_batch_size` samples."""
+        limit = self.max_batch_size or batch.size
+        if limit >= batch.size:
             yield batch
             return
-        for start in range(0, batch.size, most):
-            here = slice(start, min(start + most, batch.size))
-            x, y, sample_weight = _rows((batch.x, batch.y, batch.sample_weight), here)
-            yield Batch(x, y, sample_weight, batch.first + start, here.stop - start)
+        for start in range(0, batch.size, limit):
+            rows = slice(start, min(start + limit, batch.size))
+            x, y, sample_weight = _take_rows((batch.x, batch.y, batch.sample_weight), rows)
+            yield Batch(x, y, sample_weight, batch.first + start, rows.stop - start)
 
-    def _of_part(self, batch: Batch) -> Iterator[Batch]:
-        """The batch with the samples of this part alone, if there are any."""
+    def _select_part(self, batch: Batch) -> Iterator[Batch]:
+        """Yields the batch with the samples of this part alone, if there are any."""
         if self.part == "all":
             yield batch
         elif (places := np.flatnonzero(batch.held_out == (self.part == "held_out"))).size:
             x, y, sample_weight = keras.tree.map_structure(
-                lambda each: None if each is None else tf.gather(each, places),
+                lambda array: None if array is None else tf.gather(array, places),
                 (batch.x, batch.y, batch.sample_weight),
             )
             yield Batch(x, y, sample_weight, batch.first, places.size)
 
-    def _whole(self) -> tuple[Any, ...] | None:
-        """The data as one tuple of whole arrays, or `None` where it comes in batches."""
+    def _as_arrays(self) -> tuple[Any, ...] | None:
+        """Returns the data as one tuple of whole arrays, or `None` if it comes in batches."""
         if isinstance(self.data, tuple):
             return self.data
         array = isinstance(self.data, (np.ndarray, tf.Tensor))
         return (self.data,) if array or isinstance(self.data, Mapping) else None
 
-    def _length(self, whole: tuple[Any, ...]) -> int:
-        lengths = {len(each) for each in keras.tree.flatten(whole) if each is not None}
+    def _validate_lengths(self, arrays: tuple[Any, ...]) -> int:
+        lengths = {len(array) for array in keras.tree.flatten(arrays) if array is not None}
         if len(lengths) != 1:
             raise ValueError(
-                f"The arrays of {self.who} have lengths {sorted(lengths)}; expected one length, "
-                f"the number of samples. Write {self.who}((x, y)); batches go into a list."
+                f"The arrays of {self.caller} have lengths {sorted(lengths)}; expected one length, "
+                f"the number of samples. Write {self.caller}((x, y)); batches go into a list."
             )
         return lengths.pop()
 
-    def _check(self, x: Any, first: int) -> None:
-        flat = keras.tree.flatten(x)
+    def _validate_inputs(self, x: Any, first: int) -> None:
+        arrays = keras.tree.flatten(x)
         inputs = getattr(self.model, "inputs", None) or []
-        takes = [tuple(each.shape) for each in inputs]
-        comes = [tuple(each.shape) for each in flat]
-        if takes and not (len(takes) == len(comes) and all(map(_fits, comes, takes))):
+        expected = [tuple(tensor.shape) for tensor in inputs]
+        shapes = [tuple(array.shape) for array in arrays]
+        matches = len(expected) == len(shapes) and all(map(_is_accepted, shapes, expected))
+        if expected and not matches:
             raise ValueError(
-                f"The data of {self.who} has inputs of shape {_listed(comes)}; {self.model.name} "
-                f"takes {_listed(takes)}. Batches go into a list or a data set, whole arrays into "
-                f"one tuple: write {self.who}((x, y))."
+                f"The data of {self.caller} has inputs of shape {_join_shapes(shapes)}; "
+                f"{self.model.name} takes {_join_shapes(expected)}. Batches go into a list or a "
+                f"data set, whole arrays into one tuple: write {self.caller}((x, y))."
             )
-        for each in flat:
-            floating = tf.as_dtype(each.dtype).is_floating
-            if floating and not np.isfinite(np.asarray(each, np.float32)).all():
+        for array in arrays:
+            floating = tf.as_dtype(array.dtype).is_floating
+            if floating and not np.isfinite(np.asarray(array, np.float32)).all():
                 raise ValueError(
-                    f"The data of {self.who} holds NaN or infinity among samples {first} to "
-                    f"{first + len(each) - 1}; expected finite numbers. Find them with "
+                    f"The data of {self.caller} holds NaN or infinity among samples {first} to "
+                    f"{first + len(array) - 1}; expected finite numbers. Find them with "
                     "numpy.isfinite(x)."
                 )
 
-    def _expected(self) -> str:
+    def _describe_expected(self) -> str:
         one = "(x, y)" if self.labelled else "x"
-        return f"batches {one}, or whole arrays. Write {self.who}({one})."
-
-    def map(self, function: Callable[[Batch], T], what: str) -> Iterator[tuple[Batch, T]]:
-        """Yields each batch with what a function makes of it.
-
-        Args:
-            function: calls the model with the batch, as in inference.
-            what: shown in front of the progress bar.
-
-        Raises:
-            ValueError: the model cannot be called with a batch; says with which shapes it was.
-        """
-        for batch in self.batches(what):
-            try:
-                found = function(batch)
-            except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-                raise ValueError(
-                    f"{self.model.name} cannot be evaluated on the data of {self.who}, inputs of "
-                    f"shape {_shapes(batch.x)} and labels of shape {_shapes(batch.y)}: {error}"
-                ) from error
-            yield batch, found
+        return f"batches {one}, or whole arrays. Write {self.caller}({one})."
 
 
-def _rows(arrays: Any, rows: slice) -> Any:
-    return keras.tree.map_structure(lambda each: None if each is None else each[rows], arrays)
+def _take_rows(arrays: Any, rows: slice) -> Any:
+    return keras.tree.map_structure(lambda array: None if array is None else array[rows], arrays)
 
 
-def _fits(comes: tuple[int, ...], takes: tuple[int | None, ...]) -> bool:
-    """Whether a shape is one that Keras takes; it adds or drops a last axis of one by itself."""
-    if len(comes) != len(takes):
-        return abs(len(comes) - len(takes)) == 1 and max(comes, takes, key=len)[-1] == 1
-    return all(b is None or a == b for a, b in zip(comes[1:], takes[1:], strict=True))
+def _is_accepted(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    """Returns whether Keras takes a shape; it adds or drops a last axis of one by itself."""
+    if len(shape) != len(expected):
+        return abs(len(shape) - len(expected)) == 1 and max(shape, expected, key=len)[-1] == 1
+    return all(b is None or a == b for a, b in zip(shape[1:], expected[1:], strict=True))
 
 
-def _listed(shapes: list[Any]) -> str:
-    return ", ".join(str(each) for each in shapes)
+def _join_shapes(shapes: list[Any]) -> str:
+    return ", ".join(str(shape) for shape in shapes)
 
 
-def _shapes(nest: Any) -> str:
-    return _listed([np.shape(each) for each in keras.tree.flatten(nest) if each is not None])
+def _describe_shapes(nest: Any) -> str:
+    return _join_shapes(
+        [np.shape(array) for array in keras.tree.flatten(nest) if array is not None]
+    )

@@ -1,8 +1,8 @@
-"""Patterns: what is cut as one piece.
+"""Groups weights into pieces that are pruned together.
 
-A pattern sees a kernel as a matrix [input, output], whatever its rank (`MatrixView`), and turns the
-scores of weights into the scores of pieces, which then compete like any others .
-Shapes that a pattern does not divide end in a smaller last piece; nothing is padded or refused.
+A pattern reads a kernel as a matrix [input, output], whatever its rank (`MatrixView`), and turns
+the scores of weights into scores of pieces, which then compete like the scores of single weights.
+If a pattern does not divide the shape, the last piece is smaller; nothing is padded.
 """
 
 import abc
@@ -18,15 +18,27 @@ from kprune._selection import scores
 from kprune._support import registration
 from kprune._support.typing import Array
 
+__all__ = [
+    "MEMBERS",
+    "NM",
+    "Block",
+    "Channel",
+    "MatrixView",
+    "Pattern",
+    "PatternName",
+    "Unstructured",
+    "get",
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class MatrixView:
-    """How a kernel of any rank is read as a matrix [input, output].
+    """Reads a kernel of any rank as a matrix [input, output].
 
     Args:
         shape: the kernel's shape.
-        inputs: the axes that an output sums over; flattened in this order, the last one fastest.
-        outputs: the other axes.
+        inputs: the axes that an output sums over, flattened in C order.
+        outputs: the other axes, flattened in C order.
 
     Example:
         >>> MatrixView((3, 3, 8, 16), (0, 1, 2), (3,)).matrix(np.zeros((3, 3, 8, 16))).shape
@@ -49,61 +61,63 @@ class MatrixView:
 
 
 class Pattern(registration.Member, abc.ABC):
-    """What is pruned as one piece. Subclasses are frozen dataclasses that implement two methods.
+    """Says which weights are pruned together. Subclasses are frozen dataclasses.
+
+    They implement `piece_scores` and `weight_mask`.
 
     Attributes:
-        covers_inputs: whether a piece covers all inputs of an output, so that scores must compare
-            between outputs.
-        n_of_m: `(n, m)` where at most n of m inputs in a row may stay, else `None`.
+        covers_inputs: whether a piece covers all inputs of an output, so that the scores of
+            different outputs must be comparable.
+        n_of_m: `(n, m)` if at most n of m consecutive inputs may stay, else `None`.
     """
 
     covers_inputs: ClassVar[bool] = False
 
     @property
     def n_of_m(self) -> tuple[int, int] | None:
-        """How many of how many inputs in a row may stay; `None` where that is not limited."""
+        """How many of how many consecutive inputs may stay; `None` if that is not limited."""
         return None
 
     @abc.abstractmethod
     def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
-        """Turns a scored with a score for each weight into one with a score for each piece."""
+        """Turns the scores of the weights into scores of the pieces."""
 
     @abc.abstractmethod
     def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
-        """Turns the mask of the pieces into the mask of the weights, in the kernel's shape."""
+        """Turns a mask of pieces into a mask of weights, in the kernel's shape."""
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Unstructured(Pattern):
-    """Every weight by itself.
+    """Prunes every weight by itself.
 
     Use it for the best accuracy at a given sparsity, and for files that are small after
-    compression. Stock runtimes are not faster for it.
+    compression. Most runtimes do not become faster by it.
 
     Example:
         >>> kprune.wrap(model, pattern="unstructured")
     """
 
     def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
-        """Leaves the scores as they are, in the kernel's own order."""
+        """Returns the scores as they are, in the kernel's own order."""
         return scored
 
     def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
-        """Leaves the mask as it is."""
+        """Returns the mask as it is."""
         return pieces
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Block(Pattern):
-    """Rectangles of the matrix [input, output].
+    """Prunes rectangles of the matrix [input, output].
 
-    Use it where a kernel of the runtime reads whole blocks, as TFLite's fully connected ones do.
-    The score of a block is the mean, or the greatest, score of its weights that are still there.
-    Where the shape does not divide the matrix, the last block of a row or column is smaller and
-    competes with the mean of what it has. A cut falls on whole blocks: the number of zeros is
-    the nearest to the wanted one that blocks allow.
+    Use it if the kernels of the runtime read whole blocks, as those of TFLite's fully connected
+    layers do. The score of a block is the mean, or the greatest, score of its surviving weights.
+    If the shape does not divide the matrix, the last block of a row or column is smaller and
+    competes with the mean of the weights that it has. Whole blocks are pruned: the number of zeros
+    is the nearest one to the given number that blocks allow.
 
     Args:
         shape: rows and columns of a block, in weights: (4, 1) is four along the input axis.
@@ -134,20 +148,20 @@ class Block(Pattern):
 
     def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Pools the scores of each block over the weights that are still eligible."""
-        return _pooled(scored, view, self.shape, self.pooling)
+        return _pool(scored, view, self.shape, self.pooling)
 
     def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
-        """Repeats each block's fate over its weights."""
-        return _repeated(pieces, view, self.shape)
+        """Repeats the mask of each block over its weights."""
+        return _repeat_blocks(pieces, view, self.shape)
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Channel(Pattern):
-    """Whole output channels: columns of the matrix [input, output].
+    """Prunes whole output channels: columns of the matrix [input, output].
 
-    Use it to find units that can be removed from the network altogether. The bias of a unit is
-    not pruned with it. The score of a channel is the mean, or the greatest, score of its weights.
+    Use it to find units that can be removed from the network. The bias of a unit is not pruned
+    with it. The score of a channel is the mean, or the greatest, score of its weights.
 
     Args:
         pooling: "mean" or "max".
@@ -161,11 +175,11 @@ class Channel(Pattern):
 
     def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Pools the scores of each column."""
-        return _pooled(scored, view, self._shape(view), self.pooling)
+        return _pool(scored, view, self._shape(view), self.pooling)
 
     def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
-        """Repeats each channel's fate down its column."""
-        return _repeated(pieces, view, self._shape(view))
+        """Repeats the mask of each channel over its column."""
+        return _repeat_blocks(pieces, view, self._shape(view))
 
     def _shape(self, view: MatrixView) -> tuple[int, int]:
         return max(1, math.prod(view.shape[axis] for axis in view.inputs)), 1
@@ -174,17 +188,17 @@ class Channel(Pattern):
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class NM(Pattern):
-    """At most `n` weights left of every `m` along the input axis.
+    """Keeps at most `n` weights of every `m` along the input axis.
 
-    Use it for hardware with 2:4 sparsity, or to spread the zeros evenly. The pattern follows a
-    schedule: the weights beyond the best `n` of their group fall first, in the order of their
-    scores over all groups, and every group is `n:m` once the sparsity reaches 1 - n/m. Beyond that
-    the survivors fall by their scores, and the groups stay within `n:m`. A last group of r < m
-    weights keeps its best `ceil(n * r / m)`.
+    Use it for hardware with 2:4 sparsity, or to distribute the zeros evenly. The pattern follows a
+    schedule: the weights that are not among the best `n` of their group are pruned first, in the
+    order of their scores over all groups, and every group is `n:m` once the sparsity reaches
+    1 - n/m. Beyond that the survivors are pruned by their scores, and the groups stay within
+    `n:m`. A last group of r < m weights keeps its best `ceil(n * r / m)`.
 
     Args:
-        n: weights that may stay in a group.
-        m: weights in a group.
+        n: how many weights may stay in a group.
+        m: how many weights a group has.
 
     Raises:
         ValueError: not 0 < n < m.
@@ -208,20 +222,20 @@ class NM(Pattern):
 
     @property
     def n_of_m(self) -> tuple[int, int]:
-        """The pattern's own numbers."""
+        """The arguments `(n, m)`."""
         return self.n, self.m
 
     def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Protects the best `n` of each group; every weight keeps its own score."""
         given = np.asarray(scored.scores)
         matrix = view.matrix(given).astype(np.float64)  # [input, output]
-        if (eligible := _eligible(scored)) is not None:
+        if (eligible := _resolve_eligible(scored)) is not None:
             matrix[~view.matrix(eligible)] = -np.inf
         rows, columns = matrix.shape
         padded = np.full((-(-rows // self.m) * self.m, columns), -np.inf)
         padded[:rows] = matrix
         groups = padded.reshape(-1, self.m, columns)  # [group, m, output]
-        order = np.argsort(-groups, axis=1, kind="stable")  # the lowest index first among ties
+        order = np.argsort(-groups, axis=1, kind="stable")  # of ties the lowest index first
         protected = np.zeros(groups.shape, bool)
         np.put_along_axis(protected, order[:, : self.n], True, axis=1)
         if rest := rows % self.m:
@@ -232,20 +246,20 @@ class NM(Pattern):
         return dataclasses.replace(scored, scores=given, protected=protected)
 
     def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
-        """Leaves the mask as it is."""
+        """Returns the mask as it is."""
         return pieces
 
 
-def _eligible(scored: scores.ScoredTensor) -> Array | None:
+def _resolve_eligible(scored: scores.ScoredTensor) -> Array | None:
     return scored.eligible() if callable(scored.eligible) else scored.eligible
 
 
-def _pooled(
+def _pool(
     scored: scores.ScoredTensor, view: MatrixView, shape: tuple[int, int], pooling: str
 ) -> scores.ScoredTensor:
-    """Pools a scored over blocks of the matrix, the last ones smaller where it does not divide."""
+    """Pools scores over blocks of the matrix; the last ones may be smaller."""
     matrix = view.matrix(np.asarray(scored.scores)).astype(np.float64)
-    eligible = _eligible(scored)
+    eligible = _resolve_eligible(scored)
     alive = np.ones(matrix.shape, bool) if eligible is None else view.matrix(eligible)
     rows, columns = (np.arange(0, n, b) for n, b in zip(matrix.shape, shape, strict=True))
 
@@ -260,8 +274,8 @@ def _pooled(
     return dataclasses.replace(scored, scores=pooled, eligible=sizes > 0, sizes=sizes)
 
 
-def _repeated(pieces: Array, view: MatrixView, shape: tuple[int, int]) -> Array:
-    """Spreads a mask of blocks over the matrix."""
+def _repeat_blocks(pieces: Array, view: MatrixView, shape: tuple[int, int]) -> Array:
+    """Repeats a mask of blocks over the weights."""
     rows = math.prod(view.shape[axis] for axis in view.inputs)
     columns = math.prod(view.shape[axis] for axis in view.outputs)
     matrix = pieces.repeat(shape[0], axis=0)[:rows].repeat(shape[1], axis=1)[:, :columns]
@@ -270,26 +284,37 @@ def _repeated(pieces: Array, view: MatrixView, shape: tuple[int, int]) -> Array:
 
 PatternName: TypeAlias = (
     Literal["unstructured", "channel", "tflite_float32", "tflite_dynamic", "tflite_int8"]
-    | Literal["xnnpack_1x1", "2:4"]
-    | str  # "n:m"
+    | Literal["xnnpack_1x1", "1:2", "1:4", "2:4", "4:8"]
 )
 
 MEMBERS: dict[str, Callable[[], Pattern]] = {
     "unstructured": Unstructured,
     "channel": Channel,
-    # What TFLite's kernels of fully connected layers read whole: 1x4 of [output, input] in float32,
-    # 1x16 where the weights are int8, with float or integer activations.
+    # The blocks that TFLite's kernels of fully connected layers read: 1x4 of [output, input] in
+    # float32, 1x16 of int8 weights, with float or integer activations.
     "tflite_float32": lambda: Block((4, 1)),
     "tflite_dynamic": lambda: Block((16, 1)),
     "tflite_int8": lambda: Block((16, 1)),
-    # XNNPACK's sparse 1x1 convolutions take outputs four at a time.
+    # XNNPACK's sparse 1x1 convolutions compute four outputs at a time.
     "xnnpack_1x1": lambda: Block((1, 4)),
     "2:4": lambda: NM(2, 4),
 }
 
 
 def get(identifier: Any) -> Pattern:
-    """Returns the pattern that a name, an "n:m" string, a config or a pattern stands for."""
+    """Returns the pattern that a name, an "n:m" string, a config or a pattern stands for.
+
+    Args:
+        identifier: a name among `MEMBERS`, "n:m" with any two numbers, a config, or a pattern.
+
+    Raises:
+        ValueError: the name is unknown.
+        TypeError: it is none of these.
+
+    Example:
+        >>> kprune.patterns.get("2:4")
+        NM(n=2, m=4)
+    """
     if isinstance(identifier, str) and (ratio := re.fullmatch(r"(\d+):(\d+)", identifier)):
         return NM(int(ratio[1]), int(ratio[2]))
-    return registration.get(identifier, Pattern, MEMBERS, "pattern")  # type: ignore[type-abstract]
+    return registration.resolve(identifier, Pattern, MEMBERS, "pattern")  # type: ignore[type-abstract]

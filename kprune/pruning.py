@@ -17,9 +17,9 @@ from kprune.training import accumulation
 def prune(
     model: keras.Model,
     sparsity: float | Mapping[str, float],
-    criterion: Any = "magnitude",
-    allocation: Any = "class_blind",
-    refit: Any = None,
+    criterion: criteria.Criterion | criteria.CriterionName = "magnitude",
+    allocation: allocations.Allocation | allocations.AllocationName = "class_blind",
+    refit: refits.Refit | refits.RefitName | None = None,
 ) -> report.Report:
     """Prunes a model to a sparsity at once.
 
@@ -61,11 +61,11 @@ def prune(
 
 def step(
     model: keras.Model,
-    schedule: Any,
+    schedule: schedules.ScheduleLike,
     step: int,
-    criterion: Any = "magnitude",
-    allocation: Any = "class_blind",
-    refit: Any = None,
+    criterion: criteria.Criterion | criteria.CriterionName = "magnitude",
+    allocation: allocations.Allocation | allocations.AllocationName = "class_blind",
+    refit: refits.Refit | refits.RefitName | None = None,
     *,
     last: bool = False,
 ) -> bool:
@@ -107,7 +107,7 @@ def step(
     if previous is not None and step < previous:  # a new optimizer counts from zero again
         previous = None
     due = grid is not None and (previous is None or grid > previous)
-    if due:
+    if grid is not None and due:
         # The sparsity of the grid's step, not of this one: a loop that sees every fourth step,
         # or that was stopped and resumed, ends with the same masks.
         _prune(model, schedule(grid), criterion, allocation, refit)
@@ -166,7 +166,7 @@ def _resolve(
 ) -> tuple[float, allocations.Allocation]:
     """Returns the sparsity of all the weights together, and how the zeros are shared out."""
     if not isinstance(sparsity, Mapping):
-        return registration.sparsity(sparsity), allocation
+        return registration.validate_sparsity(sparsity), allocation
     if allocation != allocations.ClassBlind():
         raise ValueError(
             f"allocation={allocation} came with a mapping of sparsities, which itself says how "

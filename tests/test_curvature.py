@@ -85,7 +85,7 @@ def softmax_hessian():
 def test_products_with_the_hessian(mode):
     loss, _, x, y = softmax_problem()
     v = [np.random.default_rng(1).standard_normal(each.shape) for each in loss.variables]
-    found = tf.function(hessians.hessian_vector(loss, mode))(x, y, None, v)
+    found = tf.function(hessians.build_hessian_vector_product(loss, mode))(x, y, None, v)
     np.testing.assert_allclose(flat(found), softmax_hessian() @ flat(v), atol=1e-7)
 
 
@@ -95,13 +95,13 @@ def test_products_reach_through_recurrent_layers():
     model = network(lambda: layers.LSTM(2), lambda: layers.Dense(1), inputs=(4, 2))
     loss, _ = made(model, x, y)
     v = [generator.standard_normal(each.shape) for each in loss.variables]
-    found = tf.function(hessians.hessian_vector(loss))(x, y, None, v)
+    found = tf.function(hessians.build_hessian_vector_product(loss))(x, y, None, v)
     np.testing.assert_allclose(flat(found), hessian(loss, x, y) @ flat(v), atol=1e-6)
 
 
 def test_an_unknown_mode_says_what_to_write():
     with pytest.raises(ValueError, match="Write mode="):
-        hessians.hessian_vector(None, "sideways")
+        hessians.build_hessian_vector_product(None, "sideways")
 
 
 @pytest.mark.parametrize(
@@ -427,9 +427,9 @@ def test_the_estimators_change_nothing():
 @pytest.mark.parametrize("together", [64, 1, 3])
 def test_the_recursion_is_the_inverse(together, monkeypatch):
     """One factor after another, or some at once: Hassibi's recursion against a direct inverse."""
-    monkeypatch.setattr(inverse, "TOGETHER", together)
+    monkeypatch.setattr(inverse, "FACTORS_PER_UPDATE", together)
     r = np.random.default_rng(0).standard_normal((10, 2, 6))
-    recursion = inverse.Recursion(2, 6, alpha=1e-3)
+    recursion = inverse.BlockInverses(2, 6, alpha=1e-3)
     recursion.add(r[:7])
     recursion.add(r[7:])
     for block in range(2):
@@ -442,7 +442,7 @@ def test_the_recursion_is_the_inverse(together, monkeypatch):
 @pytest.mark.parametrize("factors", [0, 3, 9, 40])
 def test_a_root_is_a_root(factors):
     r = np.random.default_rng(0).standard_normal((factors, 4))
-    root = inverse.Root(4)
+    root = inverse.CurvatureRoot(4)
     for each in np.array_split(r, 5):
         root.add(each)
     matrix = root.matrix(samples=7)

@@ -83,7 +83,7 @@ NOT_ASKED_FOR = criteria.Saliency, schedules.Interval  # data, and no schedule o
 def test_a_config_stands_for_its_member(member):
     family = {patterns.Pattern: patterns, schedules.Schedule: schedules}
     family |= {allocations.Allocation: allocations, criteria.Criterion: criteria}
-    family |= {hessian.Diagonal: hessian, refits.Refit: refits}
+    family |= {hessian.DiagonalEstimator: hessian, refits.Refit: refits}
     module = next(each for base, each in family.items() if isinstance(member, base))
     assert module.get(keras.saving.serialize_keras_object(member)) == member
     assert module.get(member) is member

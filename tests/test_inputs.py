@@ -272,7 +272,7 @@ def test_a_layer_of_ones_own_warns_until_it_has_a_reader():
         found = observed(model, x)
     (split,) = found.values()
     np.testing.assert_allclose(split.whole.hessian(0), np.eye(4))
-    readers.READERS[Own] = readers.dense
+    readers.READERS[Own] = readers.extract_dense
     try:
         check(model, x)
     finally:
@@ -320,7 +320,7 @@ def test_order_is_that_of_the_data():
     model(x)
     members = masked_weights.require(kprune.wrap(model))
     data = calibration.Calibration(x, model, "test", labelled=False)
-    groups = observation.in_order(members, data)
+    groups = observation.group_in_order(members, data)
     names = [[weight.path.split("/")[-2:] for weight in group] for group in groups]
     assert [sorted({owner for owner, _ in group}) for group in names] == [["lstm_cell"], ["second"]]
     assert [len(group) for group in groups] == [2, 1]

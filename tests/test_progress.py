@@ -14,7 +14,7 @@ PROGRAM = """
 import os, time
 os.environ |= {{"TERM": "xterm", "COLUMNS": "100"}}
 from kprune._support import progress
-progress.PATIENCE = {patience}
+progress.SECONDS_BEFORE_SHOWN = {patience}
 for _ in progress.track(range(4), "outer work"):
     for _ in progress.track(range(3), "inner work"):
         time.sleep(0.05)
@@ -53,13 +53,13 @@ def test_quick_work_is_silent(tmp_path):
 
 
 def test_no_terminal_no_bar(capfd, monkeypatch):
-    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_SHOWN", -1.0)
     assert list(progress.track(iter("abc"), "work")) == ["a", "b", "c"]
     assert capfd.readouterr().err == ""
 
 
 def test_a_failure_takes_the_bar_away():
-    with pytest.raises(KeyError), progress.bar("work", 2) as bar:
+    with pytest.raises(KeyError), progress.show_bar("work", 2) as bar:
         bar.advance()
         raise KeyError
     assert progress._shown is None

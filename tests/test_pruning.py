@@ -293,7 +293,7 @@ class Subclassed(keras.Model):
 
 def fed_by(model, feeds=None):
 
-    found = dropout.feeding(model, feeds)
+    found = dropout.find_feeding_weights(model, feeds)
     return {layer.name: [weight.path for weight in sources] for layer, sources in found}
 
 

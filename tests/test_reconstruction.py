@@ -15,7 +15,9 @@ def layer(request):
     rows, columns = request.param
     generator = np.random.default_rng(rows)
     x = generator.standard_normal((4 * rows, rows)) @ generator.standard_normal((rows, rows))
-    return damping.damped(2 * x.T @ x / len(x), 0.01), generator.standard_normal((rows, columns))
+    return damping.add_damping(2 * x.T @ x / len(x), 0.01), generator.standard_normal(
+        (rows, columns)
+    )
 
 
 def greedy(hessian, w):
@@ -44,7 +46,7 @@ def test_elimination_is_greedy_obs(layer, panel, monkeypatch):
     """Order and costs of every column, however many eliminations share a panel."""
     monkeypatch.setattr(exact_obs, "PANEL", panel)
     hessian, matrix = layer
-    found = exact_obs.costs(hessian, matrix)
+    found = exact_obs.compute_costs(hessian, matrix)
     for column in range(matrix.shape[1]):
         order, costs, _ = greedy(hessian, matrix[:, column])
         assert list(np.argsort(found[:, column])) == order
@@ -58,7 +60,7 @@ def test_elimination_leaves_the_dead_out(layer, panel, monkeypatch):
     alive = np.random.default_rng(1).random(matrix.shape) < 0.6
     alive[:, 0] = True
     alive[:, 1] = False
-    found = exact_obs.costs(hessian, np.where(alive, matrix, 0), alive)
+    found = exact_obs.compute_costs(hessian, np.where(alive, matrix, 0), alive)
     for column in range(matrix.shape[1]):
         here = np.flatnonzero(alive[:, column])
         order, costs, _ = greedy(hessian[np.ix_(here, here)], matrix[here, column])
@@ -74,7 +76,7 @@ def test_elimination_by_groups(layer, n, m):
     rows = len(matrix)
     sizes = [min(m, rows - start) for start in range(0, rows, m)]
     keep = [-(-n * size // m) for size in sizes]
-    found = exact_obs.costs(hessian, matrix, n_of_m=(n, m))
+    found = exact_obs.compute_costs(hessian, matrix, n_of_m=(n, m))
     for column in found.T:
         first = np.argsort(column)[: rows - sum(keep)]
         left = np.ones(rows, bool)
@@ -117,7 +119,7 @@ def test_a_quadratic_loss_in_closed_form():
     def loss(v):
         return np.sum((a @ v - b) ** 2) / 2
 
-    costs = exact_obs.costs(hessian, w[:, None])[:, 0]
+    costs = exact_obs.compute_costs(hessian, w[:, None])[:, 0]
     q = int(costs.argmin())
     keep = np.arange(8)[:, None] != q
     after = least_squares.solve(hessian, w[:, None], keep)[:, 0]
@@ -137,7 +139,7 @@ def test_the_factor_is_that_of_the_inverse(layer):
 @pytest.mark.parametrize("slab", [128, 4])
 def test_a_sweep_moves_what_is_to_come(layer, slab, monkeypatch):
     """Each pruned row's error is made good, as well as can be, by the rows after it."""
-    monkeypatch.setattr(sparse_gpt, "SLAB", slab)
+    monkeypatch.setattr(sparse_gpt, "BLOCK_ROWS", slab)
     hessian, matrix = layer
     keep = np.random.default_rng(3).random(matrix.shape) < 0.5
     expected = matrix.copy()
@@ -151,17 +153,17 @@ def test_a_sweep_moves_what_is_to_come(layer, slab, monkeypatch):
             done, rest = np.arange(i + 1), np.arange(i + 1, rows)
             push = hessian[np.ix_(rest, done)] @ (v[done] - w[done])
             v[rest] = w[rest] - np.linalg.solve(hessian[np.ix_(rest, rest)], push)
-    _, mask, found = sparse_gpt.run(sparse_gpt.factor(hessian), matrix, keep)
+    _, mask, found = sparse_gpt.sweep(sparse_gpt.factor(hessian), matrix, keep)
     np.testing.assert_array_equal(mask, keep)
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
 
 
 def test_a_sweep_chooses_the_lowest_of_each_slab(monkeypatch):
     """With a diagonal Hessian nothing moves: w^2 h decides, to the wanted part of each slab."""
-    monkeypatch.setattr(sparse_gpt, "SLAB", 8)
+    monkeypatch.setattr(sparse_gpt, "BLOCK_ROWS", 8)
     generator = np.random.default_rng(4)
     h, matrix = generator.random(20) + 0.5, generator.standard_normal((20, 6))
-    scores, keep, values = sparse_gpt.run(sparse_gpt.factor(np.diag(h)), matrix, 0.75)
+    scores, keep, values = sparse_gpt.sweep(sparse_gpt.factor(np.diag(h)), matrix, 0.75)
     expected = matrix**2 * h[:, None]
     for start, stop in ((0, 8), (8, 16), (16, 20)):
         here = slice(start, stop)
@@ -177,7 +179,7 @@ def test_a_sweep_keeps_to_a_pattern(pattern):
     x = generator.standard_normal((200, 32))
     matrix = generator.standard_normal((32, 6))
     upper = sparse_gpt.factor(2 * x.T @ x / 200)
-    _, keep, values = sparse_gpt.run(upper, matrix, 0.5, pattern=pattern)
+    _, keep, values = sparse_gpt.sweep(upper, matrix, 0.5, pattern=pattern)
     left = keep.reshape(8, 4, 6).sum(axis=1)
     assert (left == 2).all() if isinstance(pattern, patterns.NM) else set(left.flat) == {0, 4}
     assert keep.mean() == 0.5 and not values[~keep].any()
@@ -186,7 +188,7 @@ def test_a_sweep_keeps_to_a_pattern(pattern):
 def test_a_sweep_leaves_the_dead_dead(layer):
     hessian, matrix = layer
     alive = np.random.default_rng(6).random(matrix.shape) < 0.7
-    _, keep, values = sparse_gpt.run(
+    _, keep, values = sparse_gpt.sweep(
         sparse_gpt.factor(hessian), np.where(alive, matrix, 0), 0.5, alive
     )
     assert not (keep & ~alive).any() and not values[~keep].any()
@@ -197,11 +199,11 @@ def test_least_squares_is_never_worse(layer):
     """Than the survivors as they were, or as SparseGPT moves them, under the same mask."""
     hessian, matrix = layer
     for sparsity in (0.3, 0.6, 0.9):
-        _, keep, values = sparse_gpt.run(sparse_gpt.factor(hessian), matrix, sparsity)
+        _, keep, values = sparse_gpt.sweep(sparse_gpt.factor(hessian), matrix, sparsity)
         solved = objective(hessian, matrix, least_squares.solve(hessian, matrix, keep))
         assert solved <= objective(hessian, matrix, values) * (1 + 1e-9)
         assert solved <= objective(hessian, matrix, matrix * keep) * (1 + 1e-9)
-        assert damping.error(hessian, matrix, values) == pytest.approx(
+        assert damping.squared_error(hessian, matrix, values) == pytest.approx(
             objective(hessian, matrix, values)
         )
 
@@ -222,7 +224,7 @@ def test_a_singular_hessian_says_what_to_write(solve):
     hessian, matrix = np.ones((4, 4)), np.ones((4, 2))
     keep = np.array([[True], [True], [False], [False]]) & np.ones((4, 2), bool)
     calls = {
-        "costs": lambda: exact_obs.costs(hessian, matrix),
+        "costs": lambda: exact_obs.compute_costs(hessian, matrix),
         "solve": lambda: least_squares.solve(hessian, matrix, keep),
         "factor": lambda: sparse_gpt.factor(hessian),
     }
@@ -234,13 +236,13 @@ def test_damping_makes_any_hessian_safe():
     x = np.zeros((3, 5))
     x[:, :3] = np.random.default_rng(8).standard_normal((3, 3))
     x[:, 1] = x[:, 0]  # dependent inputs, dead inputs, fewer samples than inputs
-    hessian = damping.damped(2 * x.T @ x / 3, 1e-4)
+    hessian = damping.add_damping(2 * x.T @ x / 3, 1e-4)
     assert np.linalg.eigvalsh(hessian).min() > 0
     matrix = np.random.default_rng(9).standard_normal((5, 4))
-    costs = exact_obs.costs(hessian, matrix)
+    costs = exact_obs.compute_costs(hessian, matrix)
     assert np.isfinite(costs).all()
     assert np.isfinite(least_squares.solve(hessian, matrix, costs > np.median(costs))).all()
-    assert damping.damped(np.zeros((3, 3)), 0.01).diagonal() == pytest.approx([1, 1, 1])
+    assert damping.add_damping(np.zeros((3, 3)), 0.01).diagonal() == pytest.approx([1, 1, 1])
 
 
 def test_the_best_damping_is_chosen():

@@ -109,14 +109,14 @@ def measure(size: int) -> list[dict[str, Any]]:
     sides = turns(lambda: our_gram(batches), lambda: published_solvers.gram(tensors), repeats)
     plain, theirs = sides[3], sides[4]
     note("Gram", 0, sides, lambda h, _: float(np.linalg.norm(h)))
-    hessian = damping.damped(plain, 0.01)
+    hessian = damping.add_damping(plain, 0.01)
 
     def error(after: Any, ours: bool) -> float:
         after = after if ours else after.numpy().T
-        return damping.error(plain, matrix[:, : after.shape[1]], after)
+        return damping.squared_error(plain, matrix[:, : after.shape[1]], after)
 
     def run() -> Array:
-        return sparse_gpt.run(sparse_gpt.factor(hessian), matrix, sparsity)[2]
+        return sparse_gpt.sweep(sparse_gpt.factor(hessian), matrix, sparsity)[2]
 
     sides = turns(run, lambda: published_solvers.sparse_gpt(theirs, weight, sparsity), repeats)
     note("SparseGPT", FLAGS.outputs, sides, error)
@@ -134,7 +134,7 @@ def measure(size: int) -> list[dict[str, Any]]:
     few = max(1, FLAGS.exact_outputs * 512**2 // size**2)  # the peer holds so many inverses
     some, same = matrix[:, :few], weight[:few]
     sides = turns(
-        lambda: exact_obs.costs(hessian, some),
+        lambda: exact_obs.compute_costs(hessian, some),
         lambda: published_solvers.exact_obs(theirs, same),
         1,
     )
@@ -144,7 +144,7 @@ def measure(size: int) -> list[dict[str, Any]]:
         left = (
             np.argsort(np.argsort(costs, axis=None)).reshape(costs.shape) >= sparsity * costs.size
         )
-        return damping.error(plain, some, least_squares.solve(hessian, some, left))
+        return damping.squared_error(plain, some, least_squares.solve(hessian, some, left))
 
     note("ExactOBS", few, sides, pruned)
     return measured
@@ -196,9 +196,9 @@ def main(_: list[str]) -> None:
     if FLAGS.whole:
         FLAGS.outputs = 1024
         batches, matrix = layer(1024)
-        hessian = damping.damped(our_gram(batches), 0.01)
+        hessian = damping.add_damping(our_gram(batches), 0.01)
         start = time.perf_counter()
-        exact_obs.costs(hessian, matrix)
+        exact_obs.compute_costs(hessian, matrix)
         seconds = time.perf_counter() - start
         print(f"ExactOBS of 1024 x 1024, all columns, by kprune: {seconds:.1f} s")
         measured.append({"whole_seconds": seconds})

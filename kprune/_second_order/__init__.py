@@ -1,1 +1,1 @@
-"""Computes second-order information: of the loss, of layer inputs, and what it says of weights."""
+"""Computes Hessians, and finds masks and values of weights with them."""

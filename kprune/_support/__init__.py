@@ -1,1 +1,1 @@
-"""Serves every other room: files, tables, progress bars, names of members, threads, memory."""
+"""Supports all other modules: files, tables, progress bars, registration, threads, memory."""

@@ -1,4 +1,4 @@
-"""Files and directories that appear whole or not at all, and how large they are."""
+"""Writes files and directories completely or not at all, and measures their size."""
 
 import contextlib
 import dataclasses
@@ -9,12 +9,12 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-CHUNK = 1 << 20  # bytes read at a time, so that a large file never lies in memory whole
+BYTES_PER_READ = 1 << 20  # so that a large file is never in memory as a whole
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Bytes on the disk, and bytes after gzip (level 9), as an application package ships them."""
+    """Holds the bytes on the disk, and those after gzip (level 9), as in an application package."""
 
     bytes: int
     gzip_bytes: int
@@ -22,17 +22,17 @@ class Size:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], marker: str | None = None) -> Iterator[Path]:
-    """Yields a temporary path, and moves what was written there to `path` if all went well.
+    """Yields a temporary path, and moves what was written there to `path` if the block succeeds.
 
-    Use it around work that may fail or be killed half-way: `path` holds the old content until the
-    new one is complete. Missing parent directories are made. When the block raises, the temporary
-    is removed, and so are the parents that were made for it.
+    Use it around work that may fail or be stopped: `path` keeps its old content until the new one
+    is complete. Missing parent directories are created. If the block raises, the temporary file is
+    removed, and so are the parents that were created for it.
 
     Args:
-        path: where the result is to be. It is checked before the block runs.
-        marker: for a directory, the name of a file that every directory of its kind holds
-            ("saved_model.pb"); an existing directory without it is not ours to replace. `None`,
-            the default: the result is a file.
+        path: the path of the result. It is validated before the block runs.
+        marker: for a directory, the name of a file that every directory of its kind contains
+            ("saved_model.pb"); an existing directory without it is not replaced. `None`, the
+            default: the result is a file.
 
     Raises:
         ValueError: the path is empty.
@@ -45,37 +45,37 @@ def replacing(path: str | os.PathLike[str], marker: str | None = None) -> Iterat
         ...     temporary.write_bytes(b"content")
         7
     """
-    target = _checked(path, marker)
-    made = _make_parents(target.parent)
-    kept = False
+    target = _resolve_target(path, marker)
+    created = _make_parents(target.parent)
+    is_written = False
     try:
         # A directory beside the target: the same file system, so that a move is a rename, and the
         # result has the name, the suffix and the permissions that it would have had in place.
-        room = Path(_make_room(target))
+        directory = Path(_make_temporary_directory(target))
         try:
-            temporary = room / target.name
+            temporary = directory / target.name
             yield temporary
             if not temporary.exists():
                 raise FileNotFoundError(
                     f"nothing was written for {target}: expected the block to write "
                     f"{temporary}. Write to the path that `replacing` yields."
                 )
-            _move(temporary, target, room / "old")
-            kept = True
+            _move(temporary, target, directory / "old")
+            is_written = True
         finally:
-            shutil.rmtree(room, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
     finally:
-        if not kept:
-            for parent in made:
-                with contextlib.suppress(OSError):  # something else has been put there meanwhile
+        if not is_written:
+            for parent in created:
+                with contextlib.suppress(OSError):  # something else was written there meanwhile
                     parent.rmdir()
 
 
 def sizes(path: str | os.PathLike[str]) -> Size:
-    """Returns the size of a file, or of all files of a directory, as it is and after gzip.
+    """Returns the size of a file, or of all files in a directory, before and after gzip.
 
     The gzip size is that of one stream of level 9 over the files in the order of their names; it
-    depends on their content alone.
+    depends only on their content.
 
     Args:
         path: an existing file or directory.
@@ -86,19 +86,19 @@ def sizes(path: str | os.PathLike[str]) -> Size:
         True
     """
     root = Path(path)
-    files = sorted(each for each in root.rglob("*") if each.is_file()) if root.is_dir() else [root]
-    squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)  # 31: the largest window, a gzip header
+    files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
+    compressor = zlib.compressobj(9, zlib.DEFLATED, 31)  # 31: the largest window, a gzip header
     plain = packed = 0
-    for each in files:
-        with each.open("rb") as stream:
-            while piece := stream.read(CHUNK):
+    for file in files:
+        with file.open("rb") as stream:
+            while piece := stream.read(BYTES_PER_READ):
                 plain += len(piece)
-                packed += len(squeeze.compress(piece))
-    return Size(plain, packed + len(squeeze.flush()))
+                packed += len(compressor.compress(piece))
+    return Size(plain, packed + len(compressor.flush()))
 
 
-def _checked(path: str | os.PathLike[str], marker: str | None) -> Path:
-    """Returns the absolute path behind links, or says why nothing can be put there."""
+def _resolve_target(path: str | os.PathLike[str], marker: str | None) -> Path:
+    """Returns the absolute path behind links, or raises if nothing can be written there."""
     if not os.fspath(path):
         raise ValueError(
             "the path is empty; expected where to write, relative or absolute. "
@@ -126,7 +126,7 @@ def _checked(path: str | os.PathLike[str], marker: str | None) -> Path:
 
 
 def _make_parents(directory: Path) -> list[Path]:
-    """Makes missing directories; returns those that it made, deepest first."""
+    """Creates missing directories; returns those that it created, deepest first."""
     missing = []
     while not directory.exists():
         missing.append(directory)
@@ -136,26 +136,26 @@ def _make_parents(directory: Path) -> list[Path]:
             f"{directory} is a file; expected a directory that can hold the result. "
             f'Write path="{directory.with_name(directory.stem + "-models")}/...".'
         )
-    made: list[Path] = []
+    created: list[Path] = []
     try:
-        for each in reversed(missing):
-            each.mkdir(exist_ok=True)
-            made.insert(0, each)
+        for parent in reversed(missing):
+            parent.mkdir(exist_ok=True)
+            created.insert(0, parent)
     except OSError as error:
-        for each in made:
-            each.rmdir()
-        raise _unwritable(directory, error) from error
-    return made
+        for parent in created:
+            parent.rmdir()
+        raise _describe_unwritable(directory, error) from error
+    return created
 
 
-def _make_room(target: Path) -> str:
+def _make_temporary_directory(target: Path) -> str:
     try:
         return tempfile.mkdtemp(prefix=f".{target.name[:64]}.", dir=target.parent)
     except OSError as error:
-        raise _unwritable(target.parent, error) from error
+        raise _describe_unwritable(target.parent, error) from error
 
 
-def _unwritable(directory: Path, error: OSError) -> OSError:
+def _describe_unwritable(directory: Path, error: OSError) -> OSError:
     kind = PermissionError if isinstance(error, PermissionError) else OSError
     return kind(
         f"{directory} cannot be written to ({error.strerror}); expected a directory that this "
@@ -164,7 +164,7 @@ def _unwritable(directory: Path, error: OSError) -> OSError:
 
 
 def _move(source: Path, target: Path, aside: Path) -> None:
-    """Puts `source` in the place of `target`; what was there is put back if that fails."""
+    """Replaces `target` by `source`; restores the old target if that fails."""
     if not target.is_dir():
         os.replace(source, target)
         return

@@ -1,7 +1,7 @@
-"""Progress bars for what takes longer than a second, with the time that is left.
+"""Shows progress bars, with the time that is left, for work that takes longer than a second.
 
-They go to a terminal's standard error, and nowhere else: a log file stays clean. Keras's own
-switch, `keras.config.disable_interactive_logging()`, turns them off.
+The bars are written to standard error if that is a terminal, so a log file stays clean. Keras's
+own switch, `keras.config.disable_interactive_logging()`, turns them off.
 """
 
 import contextlib
@@ -15,13 +15,14 @@ import rich.progress
 
 T = TypeVar("T")
 
-PATIENCE = 1.0  # seconds that pass in silence
+SECONDS_BEFORE_SHOWN = 1.0
 
-_shown: rich.progress.Progress | None = None  # one display at a time; work inside work adds a line
+# There is one display at a time; work inside other work adds a line to it.
+_shown: rich.progress.Progress | None = None
 
 
 class Bar:
-    """One line: what is done, how far it is, how long it will take."""
+    """Shows one line: what is done, how far it is, how long it will take."""
 
     def __init__(self, what: str, total: int | None) -> None:
         self.what, self.total, self.done = what, total, 0
@@ -29,10 +30,10 @@ class Bar:
         self._task: rich.progress.TaskID | None = None
 
     def advance(self, by: int = 1) -> None:
-        """Moves the bar, and shows it once the work has taken longer than a second."""
+        """Advances the bar, and shows it once the work has taken longer than a second."""
         self.done += by
-        late = time.monotonic() - self._started > PATIENCE
-        if self._task is None and late and _shown is not None:
+        is_slow = time.monotonic() - self._started > SECONDS_BEFORE_SHOWN
+        if self._task is None and is_slow and _shown is not None:
             self._task = _shown.add_task(self.what, total=self.total, start=True)
             _shown.start()
         if self._task is not None and _shown is not None:
@@ -40,16 +41,16 @@ class Bar:
 
 
 @contextlib.contextmanager
-def bar(what: str, total: int | None = None) -> Iterator[Bar]:
+def show_bar(what: str, total: int | None = None) -> Iterator[Bar]:
     """Shows a bar during a block, if the block takes longer than a second.
 
     Args:
-        what: shown in front of it.
+        what: the text in front of it.
         total: how many steps there are; `None` where that is not known.
 
     Example:
-        >>> with bar("solving", total=3) as moving:
-        ...     moving.advance()
+        >>> with show_bar("solving", total=3) as progress_bar:
+        ...     progress_bar.advance()
     """
     global _shown
     outermost = _shown is None
@@ -66,23 +67,23 @@ def bar(what: str, total: int | None = None) -> Iterator[Bar]:
             transient=True,
             disable=not (console.is_terminal and keras.config.is_interactive_logging_enabled()),
         )
-    moving = Bar(what, total)
+    progress_bar = Bar(what, total)
     try:
-        yield moving
+        yield progress_bar
     finally:
-        if moving._task is not None:
-            _shown.remove_task(moving._task)
+        if progress_bar._task is not None:
+            _shown.remove_task(progress_bar._task)
         if outermost:
             _shown.stop()
             _shown = None
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yields the items, and moves a bar after each.
+    """Yields the items, and advances a bar after each.
 
     Args:
-        items: what is worked on.
-        what: shown in front of the bar.
+        items: anything that can be iterated.
+        what: the text in front of the bar.
         total: how many there are. Default: their length, where they have one.
 
     Example:
@@ -91,7 +92,7 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    with bar(what, total) as moving:
+    with show_bar(what, total) as progress_bar:
         for item in items:
             yield item
-            moving.advance()
+            progress_bar.advance()

@@ -1,4 +1,4 @@
-"""Tables for people: coloured in a terminal, plain ASCII everywhere else."""
+"""Renders tables: coloured in a terminal, plain ASCII everywhere else."""
 
 import io
 import re
@@ -11,7 +11,7 @@ import rich.console
 import rich.table
 import rich.text
 
-WIDTH = 100  # columns; a report is pasted into issues and logs, where long lines break
+MAX_WIDTH = 100  # columns; a report is pasted into issues and logs, where long lines break
 NUMBER = re.compile(r"[+-]?[\d.,]+(e[+-]?\d+)?( ?(%|[kMG]?i?B|m?s|x))?")
 
 
@@ -23,8 +23,8 @@ def render(
 ) -> str:
     """Returns a table as text, at most 100 columns wide.
 
-    A column of numbers, with units or without, is aligned to the right and never broken; "-" and
-    "" stand for no number. Other cells that are too long are folded, and none is shortened.
+    A column of numbers, with or without units, is aligned to the right and never broken; "-" and
+    "" mean that there is no number. Other cells that are too long are folded, none is shortened.
 
     Args:
         title: the line above the table.
@@ -54,7 +54,9 @@ def render(
         )
     for row in cells:
         table.add_row(*(rich.text.Text(cell) for cell in row))
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if terminal else WIDTH
+    width = (
+        min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns) if terminal else MAX_WIDTH
+    )
     page = io.StringIO()
     console = rich.console.Console(file=page, width=width, force_terminal=terminal)
     console.print(rich.text.Text(title, style="bold"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Work side by side: a thread on each core, and BLAS itself on one."""
+"""Runs NumPy code on one thread for each core, with BLAS itself on one thread."""
 
 import functools
 import os
@@ -7,7 +7,7 @@ from concurrent import futures
 from typing import Any, TypeVar
 
 import numpy as np
-import scipy.linalg  # noqa: F401  (its BLAS is to be found)
+import scipy.linalg  # noqa: F401  (loads the BLAS that `_pools` finds)
 import threadpoolctl
 
 A = TypeVar("A")
@@ -16,18 +16,18 @@ B = TypeVar("B")
 CORES = os.cpu_count() or 1
 
 
-def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
-    """Yields what a function makes of each item, in order, as many at once as there are cores.
+def map_parallel(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+    """Yields the results of a function for each item, in order, computed on all cores.
 
-    Use it for products of matrices too small to share out. BLAS's own threads wait for each other
-    by spinning: where another program has one of the cores, they take many times as long.
+    Use it for many matrix products that are each too small for BLAS's own threads. Those wait for
+    each other by spinning, so they take many times as long if another program uses one core.
 
     Args:
-        function: NumPy and LAPACK, which let other threads run meanwhile.
-        items: read some ahead of what is yielded.
+        function: calls NumPy and LAPACK, which release the interpreter lock.
+        items: as many as there are cores are read ahead of what is yielded.
 
     Example:
-        >>> list(side_by_side(np.sum, [np.ones(2), np.ones(3)]))
+        >>> list(map_parallel(np.sum, [np.ones(2), np.ones(3)]))
         [np.float64(2.0), np.float64(3.0)]
     """
     with _pools().limit(limits=1, user_api="blas"), futures.ThreadPoolExecutor(CORES) as pool:
@@ -40,12 +40,12 @@ def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
             while pending:
                 yield pending.pop(0).result()
         finally:
-            for each in pending:
-                each.cancel()
+            for future in pending:
+                future.cancel()
 
 
 @functools.cache
 def _pools() -> Any:
-    """The thread pools of the libraries that are loaded; to find them takes a millisecond."""
+    """Finds the thread pools of the loaded libraries, which takes a millisecond."""
     np.eye(2) @ np.eye(2)
     return threadpoolctl.ThreadpoolController()

@@ -1,4 +1,4 @@
-"""Names the types that several rooms share."""
+"""Names the types that several modules share."""
 
 from typing import Any, TypeAlias
 

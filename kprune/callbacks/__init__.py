@@ -1,4 +1,4 @@
-"""Callbacks: when. They go into `model.fit(callbacks=[...])`."""
+"""Keras callbacks that prune, and train pruned models, during `fit`."""
 
 from kprune.callbacks.dropout import DropoutRatioAdjustment
 from kprune.callbacks.proximal import ReweightedProximal

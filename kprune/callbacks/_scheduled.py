@@ -1,4 +1,4 @@
-"""What acts along a schedule during `fit`, and shows the sparsity."""
+"""Acts at the steps of a schedule during `fit`, and logs the sparsity."""
 
 import abc
 import math
@@ -19,7 +19,7 @@ class Scheduled(keras.callbacks.Callback, abc.ABC, Generic[G]):
     Subclasses implement `act`.
 
     Args:
-        schedule: whose grid it is; fractions are of the fit.
+        schedule: gives the steps; its fractions are of the fit.
         per_class: log the sparsity of each class too, as `sparsity/<class>`.
     """
 
@@ -30,22 +30,22 @@ class Scheduled(keras.callbacks.Callback, abc.ABC, Generic[G]):
         self._resolved: G | None = None
         self._sparsity, self._classes = 0.0, dict[str, float]()
         self._due: float = math.inf  # the next step of the schedule
-        self._epoch_begin = 0  # how many updates there were, at most, when the epoch began
+        self._epoch_begin = 0  # an upper bound of the updates before the epoch
 
     @abc.abstractmethod
     def act(self, schedule: G, step: int) -> bool:
-        """Does what is due at a step of the schedule; returns whether the sparsity changed."""
+        """Acts at a step of the schedule; returns whether the sparsity changed."""
 
     def begin(self, schedule: G, epoch: int) -> None:
-        """Called once a fit, when the schedule is known in steps."""
+        """Is called once in each fit, when the schedule is resolved to steps."""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks the model; forgets the steps of an earlier fit."""
+        """Raises if the model is not wrapped; forgets the steps of an earlier fit."""
         masked_weights.require(self.model)
         self._resolved = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Turns fractions of the fit into steps, once, and does what is due before the first."""
+        """Resolves the schedule, once, and acts if something is due before the first step."""
         if self._resolved is None:
             self._count()
             self._resolved = self._resolve(epoch)
@@ -53,50 +53,52 @@ class Scheduled(keras.callbacks.Callback, abc.ABC, Generic[G]):
         self._step(batch=-1)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Does what is due."""
-        # An update needs a batch at least, so the optimizer need not be asked before it can be due.
+        """Acts if something is due, and logs the sparsity."""
+        # An update takes at least one batch, so the optimizer is read only when it can be due.
         if self._epoch_begin + batch + 1 >= self._due:
             self._step(batch)
         if logs is not None:
             logs["sparsity"] = self._sparsity
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the sparsity, of all and by class, into the logs."""
+        """Logs the sparsity of all weights and of each class."""
         if logs is not None:
             logs["sparsity"] = self._sparsity
             if self.per_class:
-                logs.update({f"sparsity/{name}": each for name, each in self._classes.items()})
+                logs.update(
+                    {f"sparsity/{name}": sparsity for name, sparsity in self._classes.items()}
+                )
 
     def _step(self, batch: int) -> None:
-        if self._resolved is None:  # train_on_batch and its like begin no epoch
+        if self._resolved is None:  # `train_on_batch` begins no epoch
             return
-        step = self._iterations()
+        step = self._read_iterations()
         if self.act(self._resolved, step):
             self._count()
         self._due, self._epoch_begin = self._resolved.after(step), step - batch - 1
 
     def _count(self) -> None:
-        """Notes the sparsity of all and by class."""
+        """Computes the sparsity of all weights and of each class."""
         counts: dict[str, list[int]] = {}
         for weight in masked_weights.require(self.model):
             count = counts.setdefault(weight.label, [0, 0])
-            count[0] += self._kept(weight)
+            count[0] += self._count_kept(weight)
             count[1] += weight.size
         kept, size = map(sum, zip(*counts.values(), strict=True))
         self._sparsity = 1 - kept / size
-        self._classes = {name: 1 - part / whole for name, (part, whole) in counts.items()}
+        self._classes = {label: 1 - kept / size for label, (kept, size) in counts.items()}
 
-    def _kept(self, weight: Weight) -> int:
+    def _count_kept(self, weight: Weight) -> int:
         return weight.kept()
 
-    def _iterations(self) -> int:
+    def _read_iterations(self) -> int:
         return int(self.model.optimizer.iterations.numpy())
 
     def _resolve(self, epoch: int) -> G:
-        """Steps for fractions; an epoch that is not the first belongs to a resumed fit."""
+        """Resolves fractions to steps; a fit that does not begin with epoch 0 is a resumed one."""
         batches = self.params.get("steps")
         if batches is None:
             return self.schedule.resolve(None)
-        each = getattr(self.model.optimizer, "gradient_accumulation_steps", None) or 1
-        steps = self.params["epochs"] * batches // each
-        return self.schedule.resolve(steps, self._iterations() - epoch * batches // each)
+        per_update = getattr(self.model.optimizer, "gradient_accumulation_steps", None) or 1
+        steps = self.params["epochs"] * batches // per_update
+        return self.schedule.resolve(steps, self._read_iterations() - epoch * batches // per_update)

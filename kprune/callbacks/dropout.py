@@ -1,4 +1,4 @@
-"""Dropout that shrinks with the layer that feeds it."""
+"""Lowers dropout rates during `fit` as the layers before them are pruned."""
 
 import math
 from collections.abc import Mapping
@@ -23,18 +23,18 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
     `D_r = D_o * sqrt(C_r / C_o)`
 
     with `D_o` the rate and `C_o` the connections when the model was wrapped, `C_r` the connections
-    now. What feeds a dropout layer is found by following its input backwards through the model's
-    graph to the nearest masked layers. A rate that changes costs one retrace of the train step.
-    The rates go into the logs as `dropout/<layer>`, and stay adjusted after the fit. The `dropout`
-    argument of recurrent cells is not touched.
+    now. The layers that feed a dropout layer are found by following its input backwards through the
+    model's graph to the nearest masked layers. A changed rate costs one retrace of the train step.
+    The rates are logged as `dropout/<layer>`, and stay adjusted after the fit. The `dropout`
+    argument of recurrent cells is not changed.
 
     Args:
-        feeds: names of dropout layers and, for each, a regex of the paths of the weights whose
-            connections count, where the graph is not to decide.
+        feeds: for the name of a dropout layer, a regex of the paths of the weights whose
+            connections count. Default: those that the graph shows.
 
     Raises:
-        ValueError: at the begin of training, where the model is not wrapped or `feeds` names no
-            dropout layer or no weight.
+        ValueError: at the start of training, if the model is not wrapped, or `feeds` names no
+            dropout layer or matches no weight.
 
     Example:
         >>> adjustment = kprune.callbacks.DropoutRatioAdjustment()
@@ -47,57 +47,57 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
     def __init__(self, feeds: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.feeds = dict(feeds or {})
-        self._fed: list[tuple[keras.layers.Dropout, list[Weight]]] = []
-        self._seen: int | None = None
+        self._sources: list[tuple[keras.layers.Dropout, list[Weight]]] = []
+        self._update: int | None = None  # the mask update that the rates are adjusted to
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Finds what feeds each dropout layer, and adjusts to the masks that are there."""
+        """Finds the weights that feed each dropout layer, and adjusts to their present masks."""
         masked_weights.require(self.model)
-        self._fed = feeding(self.model, self.feeds)
-        self._seen = None
+        self._sources = find_feeding_weights(self.model, self.feeds)
+        self._update = None
         self._adjust()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adjusts where the masks have changed."""
+        """Adjusts the rates if the masks have changed."""
         self._adjust()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the rates into the logs."""
+        """Logs the rates."""
         if logs is not None:
-            logs.update({f"dropout/{layer.name}": layer.rate for layer, _ in self._fed})
+            logs.update({f"dropout/{layer.name}": layer.rate for layer, _ in self._sources})
 
     def _adjust(self) -> None:
-        if self._seen == masked_weights.count_updates(self.model):
+        if self._update == masked_weights.count_updates(self.model):
             return
-        self._seen = masked_weights.count_updates(self.model)
+        self._update = masked_weights.count_updates(self.model)
         changed = False
-        for layer, sources in self._fed:
-            before = sum(weight.kept_at_wrap for weight in sources)
-            now = sum(weight.kept() for weight in sources)
-            rate = _initial_rate(layer) * math.sqrt(now / max(1, before))
+        for layer, weights in self._sources:
+            initial = sum(weight.kept_at_wrap for weight in weights)
+            present = sum(weight.kept() for weight in weights)
+            rate = _get_initial_rate(layer) * math.sqrt(present / max(1, initial))
             changed |= not math.isclose(rate, layer.rate, rel_tol=1e-9)
             layer.rate = rate
-        if changed:  # a Python number, read when the step is traced
-            compiled.forget(*(layer for layer, _ in self._fed))
+        if changed:  # the rate is a Python number, read when the step is traced
+            compiled.forget(*(layer for layer, _ in self._sources))
 
 
-def feeding(
+def find_feeding_weights(
     model: keras.Model, feeds: Mapping[str, str] | None = None
 ) -> list[tuple[keras.layers.Dropout, list[Weight]]]:
     """Returns each active dropout layer of a wrapped model with the weights that feed it.
 
-    Layers that nothing masked feeds are left out. Where the model's inputs are not known (a
-    subclassed model of several) the masked layer defined last before it counts.
+    Layers that are not fed by masked weights are left out. If the inputs of the model are not known
+    (a subclassed model with several), the masked layer that was defined last before it is taken.
 
     Args:
         model: a wrapped model.
-        feeds: dropout layer names and regexes of weight paths that go before the graph.
+        feeds: for the name of a dropout layer, a regex of weight paths, used in place of the graph.
 
     Raises:
-        ValueError: `feeds` names no dropout layer, or none of the weights.
+        ValueError: `feeds` names no dropout layer, or a regex matches no weight.
     """
     layers = walk.layers(model)
-    dropouts = [each for each in layers if isinstance(each, keras.layers.Dropout) and each.rate]
+    dropouts = [layer for layer in layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
     weights, feeds = masked_weights.require(model), feeds or {}
     names = [layer.name for layer in dropouts]
     for name in feeds:
@@ -106,15 +106,19 @@ def feeding(
                 f"feeds names {name!r}; expected dropout layers among {names}. "
                 f"Write feeds={{{(names or ['dropout'])[0]!r}: {weights[0].path!r}}}."
             )
-    traced = _traced(model, dropouts, weights)
-    found = []
+    traced = _trace_feeding_weights(model, dropouts, weights)
+    result = []
     for layer in dropouts:
         sources = (
-            traced.get(id(layer), []) if traced is not None else _before(layers, layer, weights)
+            traced.get(id(layer), [])
+            if traced is not None
+            else _find_weights_before(layers, layer, weights)
         )
         if layer.name in feeds:
             sources = [
-                each for each in weights if locations.matches(feeds[layer.name], each.location)
+                weight
+                for weight in weights
+                if locations.matches(feeds[layer.name], weight.location)
             ]
             if not sources:
                 raise ValueError(
@@ -122,56 +126,56 @@ def feeding(
                     f"expected a regex of paths such as {weights[0].path!r}."
                 )
         if sources:
-            found.append((layer, sources))
-    return found
+            result.append((layer, sources))
+    return result
 
 
-def _traced(
+def _trace_feeding_weights(
     model: keras.Model, dropouts: list[Any], weights: list[Weight]
 ) -> dict[int, list[Weight]] | None:
-    """Follows each dropout's input back to masked layers, in a graph traced for the purpose."""
-    specs = _input_specs(model)
+    """Follows the input of each dropout layer back to masked layers, in a traced graph."""
+    specs = _find_input_specs(model)
     if specs is None or not dropouts:
         return None if dropouts else {}
     owners: dict[int, tuple[Any, list[Weight]]] = {}
     for weight in weights:
-        # A recurrent cell runs inside a loop's own graph: its layer stands for it.
-        rnn = [each for each in weight.location.owners if isinstance(each, keras.layers.RNN)]
+        # A recurrent cell runs inside the graph of a loop, so its layer is taken.
+        rnn = [owner for owner in weight.location.owners if isinstance(owner, keras.layers.RNN)]
         owner = rnn[0] if rnn else weight.location.layer
         owners.setdefault(id(owner), (owner, []))[1].append(weight)
-    made: dict[int, list[Weight]] = {}
-    taken: dict[int, list[Any]] = {}
-    alive = []  # tensors are told apart by id, so none may be freed meanwhile
+    outputs_of: dict[int, list[Weight]] = {}
+    inputs_of: dict[int, list[Any]] = {}
+    tensors_kept = []  # tensors are identified by `id`, so none may be freed meanwhile
 
     def note_outputs(owner: Any, args: Any, outputs: Any) -> None:
         for tensor in keras.tree.flatten(outputs):
-            alive.append(tensor)
-            made[id(tensor)] = owners[id(owner)][1]
+            tensors_kept.append(tensor)
+            outputs_of[id(tensor)] = owners[id(owner)][1]
 
     def note_inputs(dropout: Any, args: Any, outputs: Any) -> None:
-        alive.append(args[0])
-        taken.setdefault(id(dropout), []).append(args[0])
+        tensors_kept.append(args[0])
+        inputs_of.setdefault(id(dropout), []).append(args[0])
 
     masked = [owner for owner, _ in owners.values()]
     with hooks.observe_calls(masked, note_outputs), hooks.observe_calls(dropouts, note_inputs):
         tf.function(lambda inputs: model(inputs, training=True)).get_concrete_function(specs)
-    found: dict[int, list[Weight]] = {}
-    for layer, tensors in taken.items():
+    result: dict[int, list[Weight]] = {}
+    for layer, tensors in inputs_of.items():
         queue, seen, sources = list(tensors), set(), {}
         while queue:
             tensor = queue.pop()
             if id(tensor) in seen:
                 continue
             seen.add(id(tensor))
-            if id(tensor) in made:
-                sources.update({id(weight): weight for weight in made[id(tensor)]})
+            if id(tensor) in outputs_of:
+                sources.update({id(weight): weight for weight in outputs_of[id(tensor)]})
             else:
                 queue += list(tensor.op.inputs)
-        found[layer] = list(sources.values())
-    return found
+        result[layer] = list(sources.values())
+    return result
 
 
-def _initial_rate(dropout: keras.layers.Dropout) -> float:
+def _get_initial_rate(dropout: keras.layers.Dropout) -> float:
     """Returns the rate that a dropout layer had when it was first adjusted."""
     rate = state.get(dropout, _INITIAL_RATE)
     if rate is None:
@@ -180,8 +184,8 @@ def _initial_rate(dropout: keras.layers.Dropout) -> float:
     return float(rate)
 
 
-def _input_specs(model: keras.Model) -> Any:
-    """Returns what the model is called with; `None` where it is not known."""
+def _find_input_specs(model: keras.Model) -> Any:
+    """Returns the specs of the model's inputs, or `None` if they are not known."""
     arguments = graphs.call_arguments(model)
     if arguments is None or len(arguments) != 1:
         return None
@@ -190,8 +194,8 @@ def _input_specs(model: keras.Model) -> Any:
     )
 
 
-def _before(layers: list[Any], layer: Any, weights: list[Weight]) -> list[Weight]:
-    """The weights of the masked layer that was defined last before this one."""
-    place = {id(each): position for position, each in enumerate(layers)}
+def _find_weights_before(layers: list[Any], layer: Any, weights: list[Weight]) -> list[Weight]:
+    """Returns the weights of the masked layer that was defined last before this one."""
+    place = {id(layer): position for position, layer in enumerate(layers)}
     earlier = [w for w in weights if place[id(w.location.layer)] < place[id(layer)]]
     return [w for w in earlier if w.location.layer is earlier[-1].location.layer]

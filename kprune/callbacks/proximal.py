@@ -1,4 +1,4 @@
-"""Reweighted proximal pruning during `fit`."""
+"""Shrinks weights to zero during `fit` by reweighted proximal steps."""
 
 from typing import Any
 
@@ -13,32 +13,32 @@ from kprune.training import proximal
 
 
 class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
-    """Reweighted l1 by proximal steps, until the zeros are there; then they are kept.
+    """Shrinks weights by proximal steps of reweighted l1, then masks those that are zero.
 
     Use it for pre-trained transformers, and with adaptive optimizers: an l1 term in the loss would
-    reach Adam's moments, and shrinks large weights as much as small ones. Here the optimizer
-    sees the loss alone. After each of its updates, in the same compiled step,
+    enter Adam's moments, and would shrink large weights as much as small ones. Here the optimizer
+    gets only the gradients of the loss. After each of its updates, in the same compiled step,
 
     `w <- sign(a) max(|a| - eta * strength * alpha, 0)`, `alpha = 1 / (|w| + epsilon)`
 
-    with `a` the updated weight, `eta` the current learning rate, and `alpha` estimated anew every
-    `reweighting` steps. The sparsity emerges and goes into the logs. At `end_step` what is zero
-    becomes the mask, and the rest of the fit trains the survivors. For an exact sparsity write
-    `kprune.prune(model, sparsity)` then, and train on.
+    with `a` the updated weight, `eta` the current learning rate, and `alpha` estimated again every
+    `reweighting` steps. No sparsity is given; the present one is logged. At `end_step` the weights
+    that are zero are masked, and the rest of the fit trains the survivors. For an exact sparsity
+    call `kprune.prune(model, sparsity)` after that, and train again.
 
     Args:
-        strength: of the regulariser; a weight of size w loses `eta * strength / w` a step, and
-            goes where that outweighs its gradient for long. `kprune.training.proximal_strength`
-            returns one for a wanted sparsity.
-        epsilon: below this size weights are shrunk alike.
+        strength: the strength of the regularizer, above 0; a weight of size w shrinks by
+            `eta * strength / w` a step. `kprune.training.proximal_strength` returns a strength for
+            a given sparsity.
+        epsilon: the size below which all weights shrink by the same amount, above 0.
         reweighting: steps from one estimate of alpha to the next; a float is a fraction of the fit.
-        begin_step: when shrinking begins; a float is a fraction of the fit.
-        end_step: when it ends and the zeros are kept.
+        begin_step: the step at which shrinking begins; a float is a fraction of the fit.
+        end_step: the step at which it ends and the zeros are masked, in the same terms.
         per_class: log the sparsity of each class too, as `sparsity/<class>`.
 
     Raises:
-        ValueError: a strength or epsilon that is not above zero; at the begin of training, where
-            the model is not wrapped.
+        ValueError: a strength or epsilon that is not above zero; at the start of training, if the
+            model is not wrapped.
 
     Example:
         >>> rpp = kprune.callbacks.ReweightedProximal(strength=0.1, end_step=0.6)
@@ -64,28 +64,28 @@ class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
         self.strength = strength
         self.epsilon = epsilon
         self._is_running = False
-        self._last: int | None = None
+        self._last_step: int | None = None
         self._loan = fits.Loan()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks the model; forgets what an earlier fit left."""
+        """Raises if the model is not wrapped; removes what an earlier fit left."""
         super().on_train_begin(logs)
         self._loan.close()
         proximal.discard(self.model)
         proximal.prepare(self.model)  # before a callback that restores a stopped training
-        self._is_running, self._last = False, None
+        self._is_running, self._last_step = False, None
 
     def begin(self, schedule: schedules.Interval, epoch: int) -> None:
-        """Where a fit is resumed after the end, nothing is left to do."""
-        if self._iterations() >= schedule.end_step:
-            self._last = int(schedule.end_step)
+        """Does nothing more if a fit is resumed after `end_step`."""
+        if self._read_iterations() >= schedule.end_step:
+            self._last_step = int(schedule.end_step)
 
     def act(self, schedule: schedules.Interval, step: int) -> bool:
-        """Begins to shrink, reweights, or ends and keeps the zeros."""
-        grid = schedule.grid(step)
-        if grid is None or grid == self._last:
+        """Begins to shrink, reweights, or ends and masks the zeros."""
+        due = schedule.grid(step)
+        if due is None or due == self._last_step:
             return False
-        self._last = grid
+        self._last_step = due
         if step >= schedule.end_step:
             self._stop()
             return True
@@ -94,17 +94,19 @@ class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
             proximal.reweight(self.model, self.epsilon)
         if not self._is_running:
             optimizer = self.model.optimizer
-            self._loan.enter(self.model, proximal.shrinking(self.model, optimizer, self.strength))
+            self._loan.enter(
+                self.model, proximal.shrink_after_updates(self.model, optimizer, self.strength)
+            )
             self._is_running = True
         return True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the sparsity as it is now, of all and by class, into the logs."""
+        """Logs the present sparsity of all weights and of each class."""
         self._count()
         super().on_epoch_end(epoch, logs)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Keeps the zeros, where the fit ended before `end_step`."""
+        """Masks the zeros if the fit ended before `end_step`."""
         if self._is_running:
             self._stop()
         proximal.discard(self.model)
@@ -116,6 +118,6 @@ class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
         proximal.discard(self.model)
         proximal.freeze(self.model)
 
-    def _kept(self, weight: Weight) -> int:
-        """Zeros count before they are kept, too."""
+    def _count_kept(self, weight: Weight) -> int:
+        """Counts weights that are not zero, masked or not."""
         return int(np.count_nonzero(weight.values()))

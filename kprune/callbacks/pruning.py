@@ -1,4 +1,4 @@
-"""The schedule during `fit`."""
+"""Prunes along a schedule during `fit`."""
 
 import warnings
 from typing import Any
@@ -13,23 +13,24 @@ from kprune.training import accumulation
 class Pruning(_scheduled.Scheduled[schedules.Schedule]):
     """Prunes along a schedule while `fit` trains.
 
-    Use it with a wrapped model. Masks are made anew at the steps of the schedule's grid; between
-    them the optimizer keeps the weights on their masks by itself. The sparsity goes into the logs,
-    so the progress bar, `History` and TensorBoard show it. Training that is stopped and resumed
-    with the optimizer's state and the masks goes on where it was.
+    Use it with a wrapped model. Masks are updated at the steps of the schedule's grid; between them
+    the optimizer keeps pruned weights at zero. The sparsity is logged, so the progress bar,
+    `History` and TensorBoard show it. A training that is stopped and resumed with the optimizer's
+    state and the masks continues where it was.
 
     Args:
-        schedule: a `kprune.schedules.Schedule`, a function from step to sparsity, or a schedule
-            of `tensorflow_model_optimization`. A step is an update of the optimizer; a float is a
-            fraction of this fit.
+        schedule: a `kprune.schedules.Schedule`, its name, a function from step to sparsity, or a
+            schedule of `tensorflow_model_optimization`. A step is an update of the optimizer; a
+            float is a fraction of this fit.
         criterion: how weights are scored: a `kprune.criteria.Criterion` or its name.
-        allocation: how classes compare: a `kprune.allocations.Allocation` or its name.
-        refit: what becomes of the survivors: a `kprune.refits.Refit` or its name. Default: what
-            the criterion makes of them.
+        allocation: how zeros are distributed over classes: a `kprune.allocations.Allocation` or its
+            name.
+        refit: how the survivors move: a `kprune.refits.Refit` or its name. Default: as the
+            criterion moves them, which for most is not at all.
         per_class: log the sparsity of each class too, as `sparsity/<class>`.
 
     Raises:
-        ValueError: at the begin of training, where the model is not wrapped.
+        ValueError: at the start of training, if the model is not wrapped.
 
     Example:
         >>> pruning = kprune.callbacks.Pruning(kprune.schedules.PolynomialDecay(0.0, 0.9))
@@ -38,10 +39,10 @@ class Pruning(_scheduled.Scheduled[schedules.Schedule]):
 
     def __init__(
         self,
-        schedule: Any,
-        criterion: Any = "magnitude",
-        allocation: Any = "class_blind",
-        refit: Any = None,
+        schedule: schedules.ScheduleLike,
+        criterion: criteria.Criterion | criteria.CriterionName = "magnitude",
+        allocation: allocations.Allocation | allocations.AllocationName = "class_blind",
+        refit: refits.Refit | refits.RefitName | None = None,
         per_class: bool = True,
     ) -> None:
         super().__init__(schedules.get(schedule), per_class)
@@ -51,7 +52,7 @@ class Pruning(_scheduled.Scheduled[schedules.Schedule]):
         self._loan = fits.Loan()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks the model; lets the criterion gather its scores, if it does."""
+        """Raises if the model is not wrapped; begins to accumulate scores if the criterion does."""
         super().on_train_begin(logs)
         self._loan.close()
         masked_weights.set_last_step(self.model, None)
@@ -59,31 +60,31 @@ class Pruning(_scheduled.Scheduled[schedules.Schedule]):
             self._loan.enter(self.model, accumulation.accumulating(self.model, self.criterion))
 
     def begin(self, schedule: schedules.Schedule, epoch: int) -> None:
-        """Warns where the schedule began long ago."""
+        """Warns if the schedule began before this fit."""
         self._warn_if_late(schedule, epoch)
 
     def act(self, schedule: schedules.Schedule, step: int) -> bool:
-        """Prunes where the schedule says so."""
+        """Prunes if the schedule has a step that is due."""
         choices = self.criterion, self.allocation, self.refit
         return pruning.step(self.model, schedule, step, *choices)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Puts the weights on their masks once more: averages of weights know none."""
+        """Sets pruned weights to zero once more: averages of weights may not be."""
         self._loan.close()
         masked_weights.project(self.model)
         if self._resolved is not None:
-            pruning.warn_if_early(self._resolved, self._iterations())
+            pruning.warn_if_early(self._resolved, self._read_iterations())
 
     def _warn_if_late(self, schedule: schedules.Schedule, epoch: int) -> None:
-        """Warns where a fresh fit meets a schedule that began long ago."""
-        step, begin = self._iterations(), int(schedule.begin_step)
-        if schedule.end_step == begin:  # one cut, as good now as then
+        """Warns if a new fit has a schedule that began before it."""
+        step, begin = self._read_iterations(), int(schedule.begin_step)
+        if schedule.end_step == begin:  # a single mask update, which may be late
             return
         if epoch == 0 and step > begin and self._sparsity < schedule(schedule.grid(step)):  # type: ignore[arg-type]
             warnings.warn(
                 f"The optimizer has already made {step} steps, so begin_step={begin} is in the "
                 f"past and the model is pruned to {schedule(schedule.grid(step)):.1%} at once. "  # type: ignore[arg-type]
                 f"Write begin_step={step} and a later end_step, give them as fractions of this fit "
-                "(begin_step=0.0, end_step=0.75), or compile the model anew.",
+                "(begin_step=0.0, end_step=0.75), or compile the model again.",
                 stacklevel=2,
             )

@@ -1,4 +1,4 @@
-"""A regularizer for the time of a fit."""
+"""Regularizes the surviving weights during `fit`."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from kprune.training import regularization
 class Regularization(keras.callbacks.Callback):
     """Regularizes the surviving weights during a fit.
 
-    Use it to train for pruning and to retrain after it: L1 draws weights to zero and prunes better
-    before retraining, L2 keeps the survivors better while retraining (Han et al.). No layer has
-    to be built with it, and nothing of it stays in the model.
+    Use it to train before pruning and to retrain after it: with L1 more weights are near zero and
+    the accuracy after pruning is higher, with L2 the accuracy after retraining is higher (Han et
+    al.). Layers need no regularizer of their own, and the model keeps none afterwards.
 
     Args:
-        regularizer: of Keras, by name or as an object, or a function from weight to loss.
+        regularizer: a Keras regularizer or its name, or a function from weight to loss.
 
     Raises:
-        ValueError: at the begin of training, where the model is not wrapped or there is no such
+        ValueError: at the start of training, if the model is not wrapped or there is no such
             regularizer.
 
     Example:
@@ -30,7 +30,7 @@ class Regularization(keras.callbacks.Callback):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
-    def __init__(self, regularizer: Any) -> None:
+    def __init__(self, regularizer: regularization.RegularizerLike) -> None:
         super().__init__()
         self.regularizer = regularizer
         self._loan = fits.Loan()
@@ -41,5 +41,5 @@ class Regularization(keras.callbacks.Callback):
         self._loan.enter(self.model, regularization.regularized(self.model, self.regularizer))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Restores what was there."""
+        """Restores the layers' own regularizers."""
         self._loan.close()

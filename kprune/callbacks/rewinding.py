@@ -1,4 +1,4 @@
-"""The moment to rewind to, during `fit`."""
+"""Saves the weights of an early step during `fit`, to rewind to them."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from kprune.training import rewinding
 
 
 class Rewinding(_scheduled.Scheduled[schedules.Interval]):
-    """Notes the weights of an early step, to go back to them once the masks are known.
+    """Saves the weights of an early step, to restore them when the masks are known.
 
-    Use it for lottery tickets: the first weights after some hundred steps retrain as well as the
-    last ones, or better. Costs a copy of the weights and of the optimizer's state.
+    Use it for lottery tickets: weights from the first hundreds of steps retrain as well as the last
+    ones, or better. It costs a copy of the weights and of the optimizer's state.
 
     Args:
-        step: when; a float is a fraction of the fit.
+        step: the step at which they are saved; a float is a fraction of the fit.
 
     Raises:
-        ValueError: at the begin of training, where the model is not wrapped.
+        ValueError: at the start of training, if the model is not wrapped.
 
     Example:
         >>> rewinding = kprune.callbacks.Rewinding(step=2)
@@ -35,27 +35,27 @@ class Rewinding(_scheduled.Scheduled[schedules.Interval]):
         self.snapshot: rewinding.Snapshot | None = None
 
     def act(self, schedule: schedules.Interval, step: int) -> bool:
-        """Notes the weights, once."""
+        """Saves the weights, once."""
         if self.snapshot is None and schedule.grid(step) is not None:
             self.snapshot = rewinding.Snapshot(self.model)
         return False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Nothing of it goes into the logs."""
+        """Logs nothing."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Notes the weights, when it is time."""
+        """Saves the weights when the step is reached; logs nothing."""
         super().on_train_batch_end(batch, None)
 
     def rewind(self) -> None:
-        """Gives the weights the values of that step, on the masks of now.
+        """Restores the weights of that step, on the present masks.
 
         Raises:
             ValueError: the step was never reached.
         """
         if self.snapshot is None:
             raise ValueError(
-                f"step={self.schedule.begin_step} was never reached, so there is nothing to go "
-                "back to. Give an earlier step, or fit with this callback first."
+                f"step={self.schedule.begin_step} was never reached, so there is nothing to "
+                "rewind to. Give an earlier step, or fit with this callback first."
             )
         self.snapshot.rewind()

@@ -1,4 +1,4 @@
-"""Threshold pruning during `fit`."""
+"""Prunes below thresholds during `fit`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,25 +9,29 @@ from kprune.callbacks import _scheduled
 
 
 class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
-    """Prunes what is below a threshold, again and again while the survivors are retrained.
+    """Prunes weights below a threshold, repeatedly while the survivors are retrained.
 
-    Use it where the weights are to say how sparse each layer becomes: no sparsity is given, it
-    emerges, and goes into the logs. At each step of the grid `|w| < threshold_c` goes, with
-    `threshold_c = quality * sigma_c`. One threshold serves every step, or, with `fixed=False`,
-    each step takes that of the survivors, whose spread grows as the small ones go.
+    Use it if the sparsity of each layer should follow from its weights: no sparsity is given, the
+    present one is logged. At each step of the grid weights are pruned if
+
+    `|w| < threshold_c`, `threshold_c = quality * sigma_c`
+
+    with `sigma_c` the standard deviation of the class. The thresholds of the first step are used at
+    every step, or, with `fixed=False`, they are computed again from the survivors at each step.
 
     Args:
-        quality: the parameter of the paper; or a mapping from class to threshold, as
-            `kprune.thresholds.of` makes it, which a resumed training needs to go on with the same.
+        quality: the factor of the standard deviation, above 0; or a mapping from class to
+            threshold, as `kprune.thresholds.of` returns it, so that a resumed training has the same
+            thresholds.
         begin_step: first step; a float is a fraction of the fit.
-        end_step: last step, in the same terms. The default leaves a quarter to fine-tuning.
-        frequency: steps from one to the next.
-        fixed: whether the thresholds of the first step serve all.
+        end_step: last step, in the same terms. The default leaves a quarter for fine-tuning.
+        frequency: steps from one mask update to the next, in the same terms.
+        fixed: whether the thresholds of the first step are used at every step.
         per_class: log the sparsity of each class too, as `sparsity/<class>`.
 
     Raises:
-        ValueError: at the begin of training, where the model is not wrapped; at a step, where
-            nothing would be left of a class.
+        ValueError: at the start of training, if the model is not wrapped; at a step, if all weights
+            of a class would be pruned.
 
     Example:
         >>> pruning = kprune.callbacks.ThresholdPruning(quality=0.5, frequency=10)
@@ -50,19 +54,19 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
         self.quality = quality
         self.fixed = fixed
         self._thresholds: Mapping[str, float] | None = None
-        self._grid: int | None = None
+        self._last_step: int | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks the model; forgets the steps of an earlier fit."""
+        """Raises if the model is not wrapped; forgets the steps of an earlier fit."""
         super().on_train_begin(logs)
-        self._thresholds, self._grid = None, None
+        self._thresholds, self._last_step = None, None
 
     def act(self, schedule: schedules.Interval, step: int) -> bool:
-        """Prunes what is below its threshold."""
-        grid = schedule.grid(step)
-        if grid is None or grid == self._grid:
+        """Prunes weights below their threshold."""
+        due = schedule.grid(step)
+        if due is None or due == self._last_step:
             return False
-        self._grid = grid
+        self._last_step = due
         if isinstance(self.quality, Mapping):
             self._thresholds = self.quality
         elif self._thresholds is None or not self.fixed:
@@ -71,5 +75,5 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
         return True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Puts the weights on their masks once more: averages of weights know none."""
+        """Sets pruned weights to zero once more: averages of weights may not be."""
         masked_weights.project(self.model)

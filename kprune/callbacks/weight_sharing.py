@@ -1,4 +1,4 @@
-"""Shared weights trained during `fit`."""
+"""Trains shared weights during `fit`, and keeps them equal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,13 +15,15 @@ class WeightSharing(keras.callbacks.Callback):
     """Trains the values of shared weights, and keeps equal weights equal.
 
     Use it after `kprune.training.share_weights`, with a model that is compiled anew, so that its
-    optimizer starts from fresh slots. The gradients of equal weights are summed:
-    `dL/dc = sum dL/dw_i`. At the end of each epoch the weights of a cluster are given their mean,
-    which moves nothing unless the optimizer treats equal weights differently. Pruned weights stay
-    at zero.
+    optimizer starts with new state. The gradients of equal weights are summed:
+
+    `dL/dc = sum dL/dw_i`
+
+    At the end of each epoch the weights of a cluster are set to their mean, which changes nothing
+    unless the optimizer treats equal weights differently. Pruned weights stay at zero.
 
     Raises:
-        ValueError: at the begin of training, where no weight is shared or the model not wrapped.
+        ValueError: at the start of training, if no weight is shared or the model is not wrapped.
 
     Example:
         >>> report = kprune.training.share_weights(model, bits=5)
@@ -38,16 +40,16 @@ class WeightSharing(keras.callbacks.Callback):
         self._loan = fits.Loan()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Notes which weights are equal, and sums their gradients from now on."""
+        """Finds the weights that are equal, and begins to sum their gradients."""
         self._loan.close()
         self._clusters = weight_sharing.clusters(self.model)
         self._loan.enter(self.model, weight_sharing.sharing(self.model))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Joins the clusters that an optimizer may have torn apart."""
+        """Sets the weights of each cluster to their mean."""
         weight_sharing.join_clusters(self._clusters)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Gives the optimizer its updates back."""
+        """Restores the optimizer's own updates."""
         self._loan.close()
         weight_sharing.join_clusters(self._clusters)

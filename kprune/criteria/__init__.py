@@ -1,19 +1,22 @@
 """Scores weights, one formula a file."""
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 from kprune._masking.weight import Weight
 from kprune._second_order.hessian import MEMBERS as ESTIMATORS
 from kprune._second_order.hessian import (
     Backward,
+    DiagonalEstimator,
     EmpiricalFisher,
+    EstimatorName,
     Exact,
     GaussNewton,
     Hutchinson,
 )
 from kprune._second_order.layer_inputs.readers import READERS
 from kprune._support import registration
-from kprune.criteria.accumulations import Accumulation
+from kprune.criteria._accumulation import Accumulation
 from kprune.criteria.criterion import Calibrated, Criterion, Stage
 from kprune.criteria.magnitude import Magnitude
 from kprune.criteria.movement import Movement
@@ -35,7 +38,9 @@ __all__ = [
     "Calibrated",
     "Criterion",
     "CriterionName",
+    "DiagonalEstimator",
     "EmpiricalFisher",
+    "EstimatorName",
     "Exact",
     "GaussNewton",
     "Hutchinson",
@@ -54,7 +59,7 @@ CriterionName: TypeAlias = Literal[
     "magnitude", "random", "saliency", "movement", "obd", "obs", "wanda", "sparse_gpt"
 ]
 
-MEMBERS = {
+MEMBERS: dict[str, Callable[[], Criterion]] = {
     "magnitude": Magnitude,
     "random": Random,
     "saliency": Saliency,
@@ -67,5 +72,17 @@ MEMBERS = {
 
 
 def get(identifier: Any) -> Criterion:
-    """Returns the criterion that a name, a config or a criterion stands for."""
-    return registration.get(identifier, Criterion, MEMBERS, "criterion")  # type: ignore[type-abstract]
+    """Returns the criterion that a name, a config or a criterion stands for.
+
+    Args:
+        identifier: a name among `MEMBERS`, a config, or a criterion.
+
+    Raises:
+        ValueError: the name is unknown.
+        TypeError: it is none of these.
+
+    Example:
+        >>> kprune.criteria.get("magnitude")
+        Magnitude()
+    """
+    return registration.resolve(identifier, Criterion, MEMBERS, "criterion")  # type: ignore[type-abstract]

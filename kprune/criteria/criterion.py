@@ -1,4 +1,4 @@
-"""What every criterion offers to `prune`."""
+"""Defines what every criterion offers to `prune`."""
 
 import abc
 import dataclasses
@@ -12,17 +12,19 @@ from kprune._masking.weight import Weight
 from kprune._selection import scores
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.criteria import accumulations
+from kprune.criteria import _accumulation
+
+__all__ = ["Calibrated", "Criterion", "Stage"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
-    """What a cut is going to do, and what it has done by now.
+    """Describes the mask update for which a criterion is asked.
 
     Args:
-        sparsity: what the weights are going to be pruned to.
-        before: weights that this cut has pruned already, one group after another, with the values
-            that they had before it.
+        sparsity: the sparsity to which the weights will be pruned.
+        before: weights that this mask update has pruned already, one group after another, with
+            their earlier values.
     """
 
     sparsity: float
@@ -30,55 +32,55 @@ class Stage:
 
 
 class Criterion(registration.Member, abc.ABC):
-    """How a weight is scored, and what happens to the survivors.
+    """Scores weights, and may move the survivors.
 
-    Subclasses are frozen dataclasses. They implement `score`, and fill the others where the
-    formula needs data (`observe`), a large step in several parts (`stages`), one layer after
-    another (`groups`), or moves the survivors (`compensate`). What `observe` returns is handed to
-    the others and then forgotten, so a criterion itself never holds state. Where the formula
-    gathers something over the updates of a training, `accumulation` says what.
+    Subclasses are frozen dataclasses. They implement `score`, and override the others if the
+    formula needs data (`observe`), prunes in several steps (`stages`), prunes one layer after
+    another (`groups`), or moves the survivors (`compensate`). The result of `observe` is passed to
+    the others and is dropped after the mask update, so a criterion itself has no state. If the
+    formula accumulates scores over the updates of a training, `accumulation` describes them.
     """
 
     @abc.abstractmethod
     def score(self, weight: Weight, statistics: Any) -> Array | scores.LazyScores:
-        """Returns the scores of a weight, in its shape; a higher one is kept."""
+        """Returns the scores of a weight, in its shape; higher ones are kept."""
 
     def observe(self, model: keras.Model, weights: Sequence[Weight], stage: Stage) -> Any:
-        """Looks at the data before a cut; returns the statistics for the scores."""
+        """Evaluates the data before a mask update; returns the statistics for the scores."""
         return None
 
     @property
-    def accumulation(self) -> accumulations.Accumulation | None:
-        """What every update of a training adds to the statistics; `None` where nothing does."""
+    def accumulation(self) -> _accumulation.Accumulation | None:
+        """What every update of a training adds to the scores; `None` if nothing is added."""
         return None
 
     def stages(self, present: float, sparsity: float) -> Iterable[float]:
-        """Splits the way from the present sparsity into those to prune to, one after another."""
+        """Returns the sparsities to which to prune, one after another, the given one last."""
         return (sparsity,)
 
     def groups(self, model: keras.Model, weights: Sequence[Weight]) -> Sequence[Sequence[Weight]]:
-        """Says which weights are observed and cut together, and which after them."""
+        """Returns the weights in groups that are observed and pruned one after another."""
         return (weights,)
 
     def compensate(
         self, weights: Sequence[Weight], keep: Sequence[Array], statistics: Any
     ) -> Mapping[Weight, Any] | None:
-        """Returns new values for the weights whose survivors move, given the masks to come."""
+        """Returns new values for the weights whose survivors move, given their new masks."""
         return None
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibrated(Criterion):
-    """A criterion that looks at data.
+    """Scores weights on data.
 
     Args:
         data: see `kprune.calibration`. It is left out of the config.
-        batch_size: samples in a batch where `data` is whole arrays.
-        recomputations: in how many parts a cut is made, each with the data looked at anew; the same
-            fraction of the survivors goes in each.
+        batch_size: samples in a batch if `data` is whole arrays.
+        recomputations: the number of steps of a mask update. Each evaluates the data again and
+            prunes the same fraction of the survivors.
     """
 
-    data: Any = dataclasses.field(
+    data: calibration.Data | None = dataclasses.field(
         default=None, repr=False, compare=False, metadata={"config": False}
     )
     batch_size: int = dataclasses.field(default=128, kw_only=True)
@@ -93,13 +95,18 @@ class Calibrated(Criterion):
                 )
 
     def stages(self, present: float, sparsity: float) -> Iterable[float]:
-        """Lets the same fraction of the survivors go in each part."""
+        """Returns sparsities each of which prunes the same fraction of the survivors."""
         kept, left = 1 - present, 1 - sparsity
-        parts = range(1, self.recomputations)
-        between = [1 - kept * (left / kept) ** (k / self.recomputations) for k in parts if kept]
+        steps = range(1, self.recomputations)
+        between = [1 - kept * (left / kept) ** (k / self.recomputations) for k in steps if kept]
         return (*between, sparsity)
 
     def calibration(self, model: keras.Model, labelled: bool) -> calibration.Calibration:
-        """Returns the data, ready to be read for a model."""
-        who = type(self).__name__
-        return calibration.Calibration(self.data, model, who, labelled, self.batch_size)
+        """Returns the data in batches for a model.
+
+        Args:
+            model: the model that takes the data.
+            labelled: whether labels are needed.
+        """
+        caller = type(self).__name__
+        return calibration.Calibration(self.data, model, caller, labelled, self.batch_size)

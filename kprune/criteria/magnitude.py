@@ -1,4 +1,4 @@
-"""Magnitude: what is small goes."""
+"""Scores weights by their absolute value."""
 
 import dataclasses
 from typing import Any
@@ -10,11 +10,13 @@ from kprune._selection import scores
 from kprune._support import registration
 from kprune.criteria import criterion
 
+__all__ = ["Magnitude"]
+
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Magnitude(criterion.Criterion):
-    """The absolute value of the weight: `s = |w|`.
+    """Scores weights by their absolute value: `s = |w|`.
 
     Use it while training: it needs no data, costs one pass over the weights, and with retraining
     is hard to beat.
@@ -27,5 +29,5 @@ class Magnitude(criterion.Criterion):
     """
 
     def score(self, weight: Weight, statistics: Any) -> scores.LazyScores:
-        """Returns the magnitudes, computed as they are read."""
+        """Returns the magnitudes, which are computed when they are read."""
         return scores.LazyScores(np.abs, weight.values)

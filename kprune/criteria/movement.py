@@ -1,4 +1,4 @@
-"""Movement: what training drives towards zero goes."""
+"""Scores weights by how far training moves them away from zero."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,28 +9,30 @@ import keras
 from kprune._masking.weight import Weight
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.criteria import accumulations, criterion
+from kprune.criteria import _accumulation, criterion
+
+__all__ = ["Movement"]
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Movement(criterion.Criterion):
-    """How far training moves a weight away from zero: `s = -sum_t w_t * dL/dw_t`.
+    """Scores weights by their movement away from zero: `s = -sum_t w_t * dL/dw_t`.
 
-    Use it for fine-tuning a pre-trained model: its large weights tell what the old task needed,
-    the way they move tells what the new one needs. The scores gather during `fit`, with the
-    `Pruning` callback, or within `kprune.training.accumulating`, at the cost of a product and a
-    sum for each weight and update. The schedule begins after the first updates; some hundred say
-    more. It wants a long training: it drops large weights that a short one cannot make up for,
-    and there `criterion="saliency"` is the safer choice (docs/results.md). A later fit goes on from
-    what an earlier one accumulated, until `kprune.strip`.
+    Use it for fine-tuning a pre-trained model: the size of its weights shows what the old task
+    needed, their movement shows what the new one needs. The scores accumulate during `fit` with
+    the `Pruning` callback, or within `kprune.training.accumulating`, at the cost of a product and
+    a sum for each weight and update. The schedule must begin after the first updates; some
+    hundred updates give better scores. It needs a long training: it prunes large weights, which a
+    short one cannot compensate, and there `criterion="saliency"` is safer (docs/results.md). A
+    later fit continues with the scores of an earlier one, until `kprune.strip`.
 
     Args:
-        memory: the part of the scores that outlives a cut; 1 for the paper's sum from the begin
-            of training, 0 for what was seen since the last cut.
+        memory: the factor, in [0, 1], by which a mask update multiplies the scores; 1 for the
+            paper's sum from the start of training, 0 for the updates since the last mask update.
 
     Raises:
-        ValueError: at a cut before the first update; a memory outside [0, 1].
+        ValueError: a memory outside [0, 1]; at a mask update before the first update.
 
     Example:
         >>> schedule = kprune.schedules.PolynomialDecay(0.0, 0.9, begin_step=0.1, end_step=0.7)
@@ -46,20 +48,22 @@ class Movement(criterion.Criterion):
 
     def __post_init__(self) -> None:
         if not 0 <= self.memory <= 1:
-            raise ValueError(f"memory={self.memory}; expected a part, in [0, 1]. Write memory=1.0.")
+            raise ValueError(
+                f"memory={self.memory}; expected a factor in [0, 1]. Write memory=1.0."
+            )
 
     @property
-    def accumulation(self) -> accumulations.Accumulation:
-        """The movement of each update, in units of the learning rate."""
-        return accumulations.Accumulation("movement", lambda w, g: -w * g, self.memory)
+    def accumulation(self) -> _accumulation.Accumulation:
+        """What each update adds: the movement, in units of the learning rate."""
+        return _accumulation.Accumulation("movement", lambda w, g: -w * g, self.memory)
 
     def observe(
         self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
     ) -> Mapping[Weight, Array]:
-        """Reads what was gathered."""
-        return self.accumulation.gathered(model, weights)
+        """Reads the accumulated scores."""
+        return self.accumulation.read_scores(model, weights)
 
     def score(self, weight: Weight, statistics: Any) -> Array:
-        """Returns the sum; it may be negative."""
-        found: Array = statistics[weight]
-        return found
+        """Returns the sum, which may be negative."""
+        accumulated: Array = statistics[weight]
+        return accumulated

@@ -1,4 +1,4 @@
-"""Optimal Brain Surgeon: what the loss would not miss when the other weights may move."""
+"""Scores weights by the least change of the loss as others move (Optimal Brain Surgeon)."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,45 +11,51 @@ from kprune._second_order import loss_models
 from kprune._second_order.hessian import Factors, Kind, Objective
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.criteria import criterion, layerwise
+from kprune.criteria import _layerwise, criterion
+
+__all__ = ["OBS"]
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class OBS(layerwise.Layerwise):
-    """What the loss gains when the weight goes and the others move: `s = w^2 / (2 [H^-1]_qq)`.
+class OBS(_layerwise.LayerwiseCriterion):
+    """Scores weights by the least change of the loss as others move: `s = w^2 / (2 [H^-1]_qq)`.
 
-    Use it after training, without any retraining: the survivors take over what has gone,
-    `d_S = -[H^-1]_SQ ([H^-1]_QQ)^-1 w_Q` for the set Q of all that goes. H is one of three:
+    Use it after training, without retraining: the survivors compensate for the set Q of all pruned
+    weights by `d_S = -[H^-1]_SQ ([H^-1]_QQ)^-1 w_Q`. H is one of three Hessians:
 
-    - "layerwise": of each layer's own squared error, `2 X^T X / n` of its inputs. Weights of a
-      column go one after another, exactly greedily, and compete with those of other columns by what
-      they cost then. No labels and no loss are needed. `2/3 rows^3` for each column.
-    - "full": of the model's own loss over all weights together, by Gauss-Newton or the empirical
-      Fisher matrix. The cost is `m^2` for each weight, m the factors: samples times outputs up to 4
-      outputs, samples beyond.
-    - "block": of the model's own loss in blocks of weights of one output.
+    - "layerwise": that of each layer's squared error, `2 X^T X / n` of its inputs. The weights of a
+      column are eliminated one after another in the exact greedy order, and compete with those of
+      other columns by their costs at that point. No labels and no loss are needed. The cost is
+      `2/3 rows^3` for each column.
+    - "full": that of the model's own loss over all weights together, by the Gauss-Newton or the
+      empirical Fisher matrix. The cost is `m^2` for each weight, m the number of factors: samples
+      times outputs for up to 4 outputs, samples beyond.
+    - "block": that of the model's own loss in blocks of weights of one output.
 
-    Scores of different layers compare: where H is of the model's loss by themselves, and layer by
-    layer as parts of what each layer's outputs are altogether.
+    The scores of different layers are comparable: those of the model's loss as they are, those of
+    "layerwise" because they are relative to the sum of squares of each layer's outputs.
 
     Args:
         data: batches (x, y) or (x, y, sample_weight), or whole arrays; layer by layer, x is enough.
             It is left out of the config.
         hessian: "layerwise", "full" or "block".
-        fisher: what stands for the Hessian of the loss: "gauss_newton" or "empirical_fisher".
+        fisher: the approximation of the Hessian of the loss, "gauss_newton" or
+            "empirical_fisher".
         block_size: weights in a block.
-        batch_size: samples in a batch where `data` is whole arrays.
-        recomputations: in how many parts a cut is made, each with a new H. The model of the loss is
-            good nearby: with "full" and "block" at high sparsities 16 and more pay.
-        sequential: layer by layer, cut one layer after another, each with the inputs that the
-            pruned ones before it produce, aimed at the outputs of the dense model.
-        damping: what is added to the diagonal of H, relative to its mean. "auto" chooses by what
-            held-out samples say: a fifth of the data, on which a trial cut is evaluated.
+        batch_size: samples in a batch if `data` is whole arrays.
+        recomputations: the number of steps of a mask update, each with a new H. A quadratic model
+            of the loss is accurate near the present weights only: with "full" and "block" at high
+            sparsities use 16 or more.
+        sequential: with "layerwise", prune one layer after another, each with the inputs that the
+            pruned ones before it produce, and with the outputs of the dense model as its target.
+        damping: what is added to the diagonal of H, relative to its mean, at least 0. "auto" tries
+            some, each by a trial mask update whose error is measured on held-out samples, a fifth
+            of the data, and takes the best.
 
     Raises:
-        ValueError: there is no data, the model does not take it, or H is of the model's loss and
-            there are no labels or the model is not compiled.
+        ValueError: there is no data, or the model does not take it; with "full" and "block" also if
+            there are no labels, or the model is not compiled.
 
     Example:
         >>> kprune.prune(model, 0.5, kprune.criteria.OBS(x))
@@ -73,8 +79,8 @@ class OBS(layerwise.Layerwise):
             )
         if self.sequential and self.hessian != "layerwise":
             raise ValueError(
-                f'sequential=True came with hessian="{self.hessian}"; one layer after another goes '
-                'with "layerwise". Write sequential=False.'
+                f'sequential=True came with hessian="{self.hessian}"; it needs '
+                'hessian="layerwise". Write sequential=False.'
             )
         if not isinstance(self.block_size, int) or self.block_size < 1:
             raise ValueError(
@@ -89,16 +95,18 @@ class OBS(layerwise.Layerwise):
         if self.hessian == "layerwise":
             return super().observe(model, weights, stage)
         data = self.calibration(model, labelled=True)
-        loss = Objective(model, [each.variable for each in weights], "OBS")
+        loss = Objective(model, [weight.variable for weight in weights], "OBS")
         sparsity = stage.sparsity
         factors = Factors(loss, self.fisher, exact=4, draws=1)
         if self.hessian == "full":
-            return loss_models.full(weights, factors, data, sparsity, self.damping)
-        return loss_models.block(weights, factors, data, sparsity, self.damping, self.block_size)
+            return loss_models.build_full(weights, factors, data, sparsity, self.damping)
+        return loss_models.build_blockwise(
+            weights, factors, data, sparsity, self.damping, self.block_size
+        )
 
     def score(self, weight: Weight, statistics: loss_models.LossModel) -> Array:
-        """Returns what the weight costs."""
-        return statistics.costs(weight)
+        """Returns what pruning each weight costs."""
+        return statistics.compute_costs(weight)
 
     def compensate(
         self,
@@ -106,5 +114,5 @@ class OBS(layerwise.Layerwise):
         keep: Sequence[Array],
         statistics: loss_models.LossModel,
     ) -> Mapping[Weight, Any]:
-        """Moves the survivors to where the quadratic model is lowest."""
-        return statistics.minimum(weights, keep)
+        """Moves the survivors to the minimum of the quadratic model."""
+        return statistics.minimize(weights, keep)

@@ -1,4 +1,4 @@
-"""Random: the baseline that a criterion has to beat."""
+"""Scores weights by random numbers, as a baseline."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,14 +11,16 @@ from kprune._support import registration
 from kprune._support.typing import Array
 from kprune.criteria import criterion
 
+__all__ = ["Random"]
+
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Random(criterion.Criterion):
-    """A number drawn for each weight: `s ~ U(0, 1)`.
+    """Scores weights by random numbers: `s ~ U(0, 1)`.
 
-    Use it as a baseline. The numbers depend on the seed and on the place of the weight in the
-    model alone, so a schedule meets the same ones at every step.
+    Use it as a baseline. The numbers depend only on the seed and on the position of the weight in
+    the model, so they are the same at every step of a schedule.
 
     Args:
         seed: a whole number, at least 0.

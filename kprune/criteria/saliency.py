@@ -1,4 +1,4 @@
-"""Saliency: what the loss would not miss, to first order."""
+"""Scores weights by the change of the loss to first order."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,17 @@ from kprune._masking.weight import Weight
 from kprune._second_order import hessian
 from kprune._support import registration
 from kprune._support.typing import Array
-from kprune.criteria import accumulations, criterion
+from kprune.criteria import _accumulation, criterion
+
+__all__ = ["Saliency"]
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Saliency(criterion.Calibrated):
-    """The change of the loss when the weight goes, to first order: `s = |w * dL/dw|`.
+    """Scores weights by the change of the loss to first order: `s = |w * dL/dw|`.
 
-    Use it before or during training, where gradients are not zero yet. `L` is the model's own
+    Use it before or during training, while gradients are not zero. `L` is the model's own
     compiled loss, averaged over the data, with dropout off and batch normalisation in inference
     mode. One backward pass over the data. Without data, in the `Pruning` callback or within
     `kprune.training.accumulating`, it is `s = sum_t |w_t * dL/dw_t|` over the updates since the
@@ -29,47 +31,47 @@ class Saliency(criterion.Calibrated):
     Args:
         data: a `tf.data.Dataset` or any iterable of batches (x, y) or (x, y, sample_weight), or
             one tuple of whole arrays. It is left out of the config.
-        batch_size: samples in a batch where `data` is a tuple of arrays.
-        recomputations: in how many parts a cut is made, each with new gradients.
+        batch_size: samples in a batch if `data` is a tuple of arrays.
+        recomputations: the number of steps of a mask update, each with new gradients.
 
     Raises:
-        ValueError: there is neither data nor an update, the data has no labels, or the model is
-            not compiled.
+        ValueError: there is no data and no update yet, the data has no labels, or the model is not
+            compiled.
 
     Example:
         >>> kprune.prune(model, 0.5, criterion=kprune.criteria.Saliency((x, y)))
 
     Reference:
         Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient Inference,
-        2017; as SNIP, Lee et al., 2019, when used before training.
+        2017; used before training it is SNIP, Lee et al., 2019.
     """
 
     @property
-    def accumulation(self) -> accumulations.Accumulation | None:
-        """The saliency at each update, where no data is given."""
+    def accumulation(self) -> _accumulation.Accumulation | None:
+        """What each update adds if there is no data: the saliency."""
         if self.data is not None:
             return None
-        return accumulations.Accumulation("saliency", lambda w, g: abs(w * g), memory=0.0)
+        return _accumulation.Accumulation("saliency", lambda w, g: abs(w * g), memory=0.0)
 
     def observe(
         self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
     ) -> Mapping[Weight, Array]:
-        """Multiplies with the average gradient over the data, or reads what was gathered."""
+        """Multiplies by the average gradient over the data, or reads the accumulated scores."""
         if (
             self.accumulation is not None
             and slot_variables.values(model, "saliency", weights) is not None
         ):
-            return self.accumulation.gathered(model, weights)
+            return self.accumulation.read_scores(model, weights)
         data = self.calibration(model, labelled=True)
-        loss = hessian.Objective(model, [each.variable for each in weights], "Saliency")
-        gradient = loss.traced("gradient", loss.gradient)
-        gradients = loss.average(data, gradient, "gradients")
+        loss = hessian.Objective(model, [weight.variable for weight in weights], "Saliency")
+        compute_gradient = loss.compile_once("gradient", loss.gradient)
+        gradients = loss.average(data, compute_gradient, "gradients")
         return {
-            each: np.abs(each.values().astype(np.float32) * found.astype(np.float32))
-            for each, found in zip(weights, gradients, strict=True)
+            weight: np.abs(weight.values().astype(np.float32) * gradient.astype(np.float32))
+            for weight, gradient in zip(weights, gradients, strict=True)
         }
 
     def score(self, weight: Weight, statistics: Any) -> Array:
-        """Returns the product of weight and gradient, without its sign."""
-        found: Array = statistics[weight]
-        return found
+        """Returns the absolute value of weight times gradient."""
+        product: Array = statistics[weight]
+        return product

@@ -63,7 +63,7 @@ def check(
         >>> print(kprune.export.check(model, "arm"))
     """
     targets.check(target, threads)
-    registration.sparsity(sparsity, "sparsity")
+    registration.validate_sparsity(sparsity, "sparsity")
     name = str(getattr(model, "name", model))
     if isinstance(model, (str, os.PathLike)) and os.fspath(model).endswith(".keras"):
         model = keras.saving.load_model(model, compile=False)

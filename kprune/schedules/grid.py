@@ -1,17 +1,19 @@
-"""Grids: the steps at which something is done during a training."""
+"""Lists the steps of a training at which something is done."""
 
 import dataclasses
 import math
 import numbers
-from typing import Self
+from typing import Self, TypeAlias
 
 from kprune._support import registration
 
-Step = int | float  # an int is a step, a float a fraction of the fit
+__all__ = ["Grid", "Interval", "Step"]
+
+Step: TypeAlias = int | float  # an int is a step, a float is a fraction of the fit
 
 
 class Grid(registration.Member):
-    """Steps at which something is done. Subclasses are frozen dataclasses.
+    """Lists steps at which something is done. Subclasses are frozen dataclasses.
 
     A subclass has the fields or properties `begin_step`, `end_step` and `frequency`.
     """
@@ -24,12 +26,12 @@ class Grid(registration.Member):
         """Returns this grid with every fraction of the fit turned into a step.
 
         Args:
-            steps: updates that the fit makes; `None` where it is not known.
+            steps: how many updates the fit makes; `None` if that is not known.
             origin: the update at which the fit starts.
 
         Raises:
-            ValueError: there is a fraction, but no length to take it of; or the end, once known,
-                precedes the begin.
+            ValueError: there is a fraction, but the length of the fit is not known; or the end,
+                once it is known, precedes the begin.
 
         Example:
             >>> decay = kprune.schedules.PolynomialDecay(0.0, 0.9, begin_step=0.1, end_step=0.5)
@@ -51,14 +53,14 @@ class Grid(registration.Member):
         return dataclasses.replace(self, **changes) if changes else self  # type: ignore[type-var]
 
     def grid(self, step: int) -> int | None:
-        """Returns the last step up to `step` at which masks are made; `None` before the first."""
+        """Returns the last step of the grid up to `step`; `None` before the first."""
         begin, end, frequency = int(self.begin_step), int(self.end_step), int(self.frequency)
         if step < begin:
             return None
         return end if step >= end else begin + (step - begin) // frequency * frequency
 
     def after(self, step: int) -> float:
-        """Returns the first step after `step` at which masks are made; infinity after the last."""
+        """Returns the first step of the grid after `step`; infinity after the last."""
         begin, end, frequency = int(self.begin_step), int(self.end_step), int(self.frequency)
         if step < begin:
             return begin
@@ -68,12 +70,12 @@ class Grid(registration.Member):
 
     @property
     def is_resolved(self) -> bool:
-        """Whether every argument is a step."""
+        """Whether no argument is a fraction of the fit."""
         return not any(
             isinstance(value, float) for value in (self.begin_step, self.end_step, self.frequency)
         )
 
-    def _check(self) -> None:
+    def _validate_steps(self) -> None:
         for name in ("begin_step", "end_step", "frequency"):
             value = getattr(self, name)
             if isinstance(value, float) and not 0 <= value <= 1:
@@ -86,10 +88,11 @@ class Grid(registration.Member):
                     f"{name}={value!r} is a {type(value).__name__}; expected a step, such as 1000, "
                     "or a fraction of the fit, such as 0.5."
                 )
-            least = int(name == "frequency" and not isinstance(value, float))
-            if value < least:
+            minimum = int(name == "frequency" and not isinstance(value, float))
+            if value < minimum:
                 raise ValueError(
-                    f"{name}={value}; expected at least {least}. Write {name}={max(least, 100)}."
+                    f"{name}={value}; expected at least {minimum}. "
+                    f"Write {name}={max(minimum, 100)}."
                 )
         if type(self.begin_step) is type(self.end_step) and self.end_step < self.begin_step:
             raise ValueError(
@@ -102,12 +105,14 @@ class Grid(registration.Member):
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Interval(Grid):
-    """From one step to another, every so often: when something is done that sets no sparsity.
+    """Lists steps at a fixed distance from one step to another.
+
+    Use it for what a callback does at steps without a given sparsity.
 
     Args:
         begin_step: first step; a float is a fraction of the fit.
         end_step: last step, in the same terms.
-        frequency: steps from one to the next.
+        frequency: distance between two steps.
 
     Example:
         >>> Interval(100, 500, 150).after(420)
@@ -119,4 +124,4 @@ class Interval(Grid):
     frequency: Step = 100
 
     def __post_init__(self) -> None:
-        self._check()
+        self._validate_steps()

@@ -1,4 +1,4 @@
-"""Schedules: a sparsity for every step of a grid. One formula a class."""
+"""Computes the sparsity at every step of a training, one formula a class."""
 
 import abc
 import dataclasses
@@ -8,9 +8,11 @@ from collections.abc import Callable
 from kprune._support import registration
 from kprune.schedules import grid
 
+__all__ = ["Constant", "Function", "Iterative", "PolynomialDecay", "Schedule"]
+
 
 class Schedule(grid.Grid, abc.ABC):
-    """A function from step to sparsity. Subclasses are frozen dataclasses.
+    """Maps a step to a sparsity. Subclasses are frozen dataclasses.
 
     A subclass implements `__call__` for steps from `begin_step` to `end_step`.
     """
@@ -23,7 +25,7 @@ class Schedule(grid.Grid, abc.ABC):
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Constant(Schedule):
-    """The whole sparsity at one step.
+    """Sets the whole sparsity at one step.
 
     Use it to prune once and retrain: `s(t) = final_sparsity` from `begin_step` on.
 
@@ -40,17 +42,17 @@ class Constant(Schedule):
     begin_step: grid.Step = 0
 
     def __post_init__(self) -> None:
-        registration.sparsity(self.final_sparsity, "final_sparsity")
-        self._check()
+        registration.validate_sparsity(self.final_sparsity, "final_sparsity")
+        self._validate_steps()
 
     @property
     def end_step(self) -> grid.Step:  # type: ignore[override]
-        """The begin is the end."""
+        """The same step as `begin_step`."""
         return self.begin_step
 
     @property
     def frequency(self) -> int:  # type: ignore[override]
-        """Nothing changes after the begin."""
+        """One step; nothing changes after the begin."""
         return 1
 
     def __call__(self, step: int) -> float:
@@ -61,10 +63,10 @@ class Constant(Schedule):
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class PolynomialDecay(Schedule):
-    """A steep rise that levels off.
+    """Raises the sparsity steeply at first, then ever more slowly.
 
-    Use it for gradual pruning in one training run: much is cut while much is redundant, and the
-    network has time to recover from the last cuts.
+    Use it for gradual pruning in one training run: many weights are pruned while many are
+    redundant, and the network has time to recover from the last mask updates.
 
     `s(t) = final + (initial - final) * (1 - (t - begin) / (end - begin)) ** power`
 
@@ -72,9 +74,10 @@ class PolynomialDecay(Schedule):
         initial_sparsity: fraction of zeros at `begin_step`, in [0, 1).
         final_sparsity: fraction of zeros from `end_step` on, in [0, 1).
         begin_step: first step of the ramp; a float is a fraction of the fit.
-        end_step: last step of the ramp. The default leaves a quarter of the fit to fine-tuning.
+        end_step: last step of the ramp; a float is a fraction of the fit. The default leaves a
+            quarter of the fit for fine-tuning.
         power: exponent of the ramp, greater than 0.
-        frequency: steps from one update of the masks to the next.
+        frequency: steps from one mask update to the next; a float is a fraction of the fit.
 
     Raises:
         ValueError: a sparsity outside [0, 1), an end before the begin, a frequency below 1.
@@ -95,11 +98,11 @@ class PolynomialDecay(Schedule):
     frequency: grid.Step = 100
 
     def __post_init__(self) -> None:
-        registration.sparsity(self.initial_sparsity, "initial_sparsity")
-        registration.sparsity(self.final_sparsity, "final_sparsity")
+        registration.validate_sparsity(self.initial_sparsity, "initial_sparsity")
+        registration.validate_sparsity(self.final_sparsity, "final_sparsity")
         if not self.power > 0:
             raise ValueError(f"power={self.power}; expected more than 0. Write power=3.")
-        self._check()
+        self._validate_steps()
 
     def __call__(self, step: int) -> float:
         """Returns the sparsity at a step."""
@@ -113,7 +116,7 @@ class PolynomialDecay(Schedule):
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Iterative(Schedule):
-    """From X to Y in equal steps, with retraining between them.
+    """Raises the sparsity from X to Y in equal steps, with retraining between them.
 
     Use it for iterative magnitude pruning of a pre-trained model.
 
@@ -123,8 +126,8 @@ class Iterative(Schedule):
         initial_sparsity: X, fraction of zeros at `begin_step`, in [0, 1).
         final_sparsity: Y, fraction of zeros after the last step, in [0, 1).
         steps: how many times the sparsity rises from X to Y.
-        frequency: updates of the optimizer between two rises; a float is a fraction of the fit.
-        begin_step: when X is pruned; a float is a fraction of the fit.
+        frequency: steps from one rise to the next; a float is a fraction of the fit.
+        begin_step: the step at which the sparsity becomes X; a float is a fraction of the fit.
 
     Raises:
         ValueError: a sparsity outside [0, 1), or fewer than one step.
@@ -145,13 +148,13 @@ class Iterative(Schedule):
     begin_step: grid.Step = 0
 
     def __post_init__(self) -> None:
-        registration.sparsity(self.initial_sparsity, "initial_sparsity")
-        registration.sparsity(self.final_sparsity, "final_sparsity")
+        registration.validate_sparsity(self.initial_sparsity, "initial_sparsity")
+        registration.validate_sparsity(self.final_sparsity, "final_sparsity")
         if not isinstance(self.steps, numbers.Integral) or self.steps < 1:
             raise ValueError(
                 f"steps={self.steps!r}; expected a whole number, at least 1. Write steps=9."
             )
-        self._check()
+        self._validate_steps()
 
     @property
     def end_step(self) -> grid.Step:  # type: ignore[override]
@@ -163,22 +166,26 @@ class Iterative(Schedule):
     def __call__(self, step: int) -> float:
         """Returns the sparsity at a step."""
         rises = min(self.steps, (step - self.begin_step) // self.frequency)
-        part = max(0, rises) / self.steps
-        return self.initial_sparsity + (self.final_sparsity - self.initial_sparsity) * part
+        fraction = max(0, rises) / self.steps
+        return self.initial_sparsity + (self.final_sparsity - self.initial_sparsity) * fraction
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
 class Function(Schedule):
-    """Any function from step to sparsity.
+    """Calls any function from step to sparsity.
 
-    Use it where no other schedule fits; a plain callable given as a schedule becomes one.
+    Use it if no other schedule fits; a plain callable given as a schedule becomes one. To save it
+    in a config, register the function with `keras.saving.register_keras_serializable()`.
 
     Args:
         function: maps a step to a sparsity in [0, 1).
-        begin_step: first step at which it is asked; a float is a fraction of the fit.
-        end_step: last step at which it is asked, and certainly asked.
-        frequency: steps from one question to the next.
+        begin_step: first step at which it is called; a float is a fraction of the fit.
+        end_step: last step at which it is called, in the same terms.
+        frequency: steps from one call to the next.
+
+    Raises:
+        ValueError: when it is called, the function returns no sparsity in [0, 1).
 
     Example:
         >>> Function(lambda step: min(0.8, step / 1000))(400)
@@ -191,9 +198,9 @@ class Function(Schedule):
     frequency: grid.Step = 100
 
     def __post_init__(self) -> None:
-        self._check()
+        self._validate_steps()
 
     def __call__(self, step: int) -> float:
-        """Returns the function's value, checked."""
+        """Returns the function's value, validated."""
         value = self.function(step)
-        return registration.sparsity(float(value), f"the schedule's value at step {step}")
+        return registration.validate_sparsity(float(value), f"the schedule's value at step {step}")

@@ -1,7 +1,6 @@
-"""Trains pruned models: scores, penalties and constraints during training, and what follows it.
+"""Trains and retrains pruned models in a training loop of your own.
 
-Each has a callback of the same idea in `kprune.callbacks`; the functions here are for a training
-loop of your own.
+The callbacks in `kprune.callbacks` of the same file names do the same during `fit`.
 """
 
 from kprune.training.accumulation import accumulating

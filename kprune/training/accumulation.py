@@ -1,7 +1,7 @@
 """Accumulates scores over the updates of a training, inside the compiled step.
 
-The gradients are read between the tape and the optimizer and are passed on unchanged, so the scores
-cost no second backward pass.
+The gradients are read between the tape and the optimizer and stay unchanged, so the scores cost no
+second backward pass.
 """
 
 import contextlib
@@ -17,17 +17,22 @@ from kprune._masking import slot_variables
 
 
 @contextlib.contextmanager
-def accumulating(model: keras.Model, criterion: Any, optimizer: Any = None) -> Iterator[None]:
+def accumulating(
+    model: keras.Model,
+    criterion: criteria.Criterion | criteria.CriterionName,
+    optimizer: Any = None,
+) -> Iterator[None]:
     """Lets a criterion accumulate its scores from the updates made during a block.
 
-    Use it in a training loop of your own, around what is traced by `tf.function` too; the
+    Use it in a training loop of your own, also around the first call of a `tf.function`; the
     `Pruning` callback does this by itself. It costs a product and a sum for each weight and
     update, and four bytes a weight.
 
     Args:
         model: a wrapped model.
-        criterion: one that accumulates, such as "movement", or any other, which does nothing.
-        optimizer: whose updates count. Default: the model's own.
+        criterion: a `kprune.criteria.Criterion` or its name. One that accumulates nothing, such as
+            "magnitude", has no effect.
+        optimizer: the optimizer that updates the model. Default: the one it is compiled with.
 
     Raises:
         ValueError: the model is not wrapped, or there is no optimizer.
@@ -37,18 +42,18 @@ def accumulating(model: keras.Model, criterion: Any, optimizer: Any = None) -> I
         ...     loss = model.train_on_batch(x, y)
         >>> report = kprune.prune(model, 0.5, "movement")
     """
-    what = criteria.get(criterion).accumulation
-    if what is None:
+    accumulation = criteria.get(criterion).accumulation
+    if accumulation is None:
         yield
         return
-    held = slot_variables.of(model, what.slot)
+    slots = slot_variables.of(model, accumulation.slot)
 
     def add_scores(grads: list[Any], variables: list[Any]) -> list[Any]:
         for gradient, variable in zip(grads, variables, strict=True):
-            slot = held.beside(variable)
+            slot = slots.beside(variable)
             if slot is not None and gradient is not None:
-                w, g = (tf.cast(each, "float32") for each in (variable.value, gradient))
-                slot.assign_add(what.contribution(w, g))
+                w, g = (tf.cast(tensor, "float32") for tensor in (variable.value, gradient))
+                slot.assign_add(accumulation.contribution(w, g))
         return grads
 
     with gradients.transform(model, optimizer, add_scores):
@@ -57,7 +62,7 @@ def accumulating(model: keras.Model, criterion: Any, optimizer: Any = None) -> I
 
 def decay(model: keras.Model, criterion: criteria.Criterion) -> None:
     """Multiplies the accumulated scores by `memory` after a mask update."""
-    what = criterion.accumulation
-    if what is not None and what.memory < 1:
-        for slot in slot_variables.of(model, what.slot).weights:
-            slot.assign(what.memory * slot.value)
+    accumulation = criterion.accumulation
+    if accumulation is not None and accumulation.memory < 1:
+        for slot in slot_variables.of(model, accumulation.slot).weights:
+            slot.assign(accumulation.memory * slot.value)

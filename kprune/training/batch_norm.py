@@ -1,4 +1,4 @@
-"""Batch normalisation after pruning: the statistics of what the layers get now."""
+"""Estimates the moving statistics of batch normalisation again after pruning."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -14,33 +14,32 @@ from kprune._keras import hooks, walk
 M = TypeVar("M", bound=keras.Model)
 
 
-def recalibrate_batch_norm(model: M, data: Any, batch_size: int = 128) -> M:
-    """Re-estimates the moving statistics of batch normalisation on calibration data, in place.
+def recalibrate_batch_norm(model: M, data: calibration.Data, batch_size: int = 128) -> M:
+    """Estimates the moving statistics of batch normalisation again, in place.
 
-    Use it after pruning at once, before any judgement of the accuracy: the pruned layers in front
+    Use it after pruning at once, before the accuracy is measured: the pruned layers before it
     give other means and variances than those that were learned. One pass over the data, in which
     batch normalisation uses each batch's own statistics, as in training, and everything else works
     as in inference. The statistics of all batches add up exactly,
 
     `mean = sum n_b mean_b / n`,  `variance = sum n_b (variance_b + mean_b^2) / n - mean^2`,
 
-    with n_b samples in a batch, so a few hundred samples do. They should be as the model saw them
-    in training, augmentation included: images that are not shifted or flipped have other statistics
-    than those that the weights were trained with. Layers with `trainable=False` are re-estimated
-    too.
+    with n_b samples in a batch, so a few hundred samples are enough. They should be as in training,
+    augmentation included: images that are not shifted or flipped have other statistics than those
+    that the weights were trained with. Layers with `trainable=False` are included.
 
     Args:
         model: a built model, wrapped or not. One without batch normalisation stays as it is.
         data: batches x, (x, y) or (x, y, sample_weight), or whole arrays.
-        batch_size: samples in a batch where `data` is whole arrays. Small batches, of less than 32
-            or so, have noisy statistics.
+        batch_size: samples in a batch if `data` is whole arrays. Small batches, of less than 32 or
+            so, have noisy statistics.
 
     Returns:
         The same model.
 
     Raises:
         ValueError: there is no data, the model does not take it, or it leads to NaN. The
-            statistics are then what they were.
+            statistics then stay as they were.
 
     Example:
         >>> model = kprune.recalibrate_batch_norm(model, x)
@@ -53,16 +52,18 @@ def recalibrate_batch_norm(model: M, data: Any, batch_size: int = 128) -> M:
         for layer in walk.layers(model)
         if isinstance(layer, keras.layers.BatchNormalization) and layer.built
     ]
-    given = calibration.Calibration(data, model, "recalibrate_batch_norm", False, batch_size)
-    sums: dict[int, list[Any]] = {id(each): [0.0] * 3 for each in layers}  # n, means, squares
+    batches = calibration.Calibration(data, model, "recalibrate_batch_norm", False, batch_size)
+    sums: dict[int, list[Any]] = {id(layer): [0.0] * 3 for layer in layers}  # n, means, squares
     size = 0
 
-    def measured(layer: Any) -> Callable[..., Any]:
+    def make_measuring_call(layer: Any) -> Callable[..., Any]:
         def call(original: Callable[..., Any], inputs: Any, *args: Any, **kwargs: Any) -> Any:
             outputs = original(inputs, training=True, mask=kwargs.get("mask"))
-            mean, variance = (np.asarray(each, np.float64) for each in _moving(layer))
-            found: tuple[Any, ...] = 1.0, mean, variance + mean**2
-            sums[id(layer)] = [a + size * b for a, b in zip(sums[id(layer)], found, strict=True)]
+            mean, variance = (
+                np.asarray(variable, np.float64) for variable in _moving_statistics(layer)
+            )
+            terms: tuple[Any, ...] = 1.0, mean, variance + mean**2
+            sums[id(layer)] = [a + size * b for a, b in zip(sums[id(layer)], terms, strict=True)]
             return outputs
 
         return call
@@ -75,10 +76,10 @@ def recalibrate_batch_norm(model: M, data: Any, batch_size: int = 128) -> M:
     statistics = {}
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(_batch_statistics(layer))
-            stack.enter_context(hooks.replace_call(layer, measured(layer)))
+            stack.enter_context(_use_batch_statistics(layer))
+            stack.enter_context(hooks.replace_call(layer, make_measuring_call(layer)))
         if layers:
-            for _ in given.map(forward, "statistics of batch normalisation"):
+            for _ in batches.map(forward, "statistics of batch normalisation"):
                 pass
         for layer in layers:
             samples, means, squares = sums[id(layer)]
@@ -91,24 +92,26 @@ def recalibrate_batch_norm(model: M, data: Any, batch_size: int = 128) -> M:
                         "numbers. Look for them in the model's weights with numpy.isfinite."
                     )
     for layer in layers:
-        for variable, value in zip(_moving(layer), statistics.get(id(layer), ()), strict=False):
+        for variable, value in zip(
+            _moving_statistics(layer), statistics.get(id(layer), ()), strict=False
+        ):
             variable.assign(value)
     return model
 
 
-def _moving(layer: Any) -> tuple[Any, Any]:
+def _moving_statistics(layer: Any) -> tuple[Any, Any]:
     return layer.moving_mean, layer.moving_variance
 
 
 @contextlib.contextmanager
-def _batch_statistics(layer: Any) -> Iterator[None]:
-    """Lets the moving statistics be those of the last batch alone, then restores them."""
+def _use_batch_statistics(layer: Any) -> Iterator[None]:
+    """Makes the moving statistics those of the last batch, and restores them after the block."""
     momentum, trainable = layer.momentum, layer.trainable
-    values = [tf.identity(each.value) for each in _moving(layer)]
+    values = [tf.identity(variable.value) for variable in _moving_statistics(layer)]
     try:
         layer.momentum, layer.trainable = 0.0, True
         yield
     finally:
         layer.momentum, layer.trainable = momentum, trainable
-        for variable, value in zip(_moving(layer), values, strict=True):
+        for variable, value in zip(_moving_statistics(layer), values, strict=True):
             variable.assign(value)

@@ -1,20 +1,25 @@
-"""Codebooks: a few values that stand for many, by k-means on a line.
+"""Clusters numbers by k-means.
 
-On a line the clusters are intervals. Sorted once, with their sums added up, the values give each
-iteration of Lloyd's algorithm in k steps, however many values there are.
+In one dimension the clusters are intervals. With sorted values and their cumulative sums, each
+iteration of Lloyd's algorithm takes k steps, however many values there are.
 """
 
 import math
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from kprune._support.typing import Array
 
-INITIALIZATIONS = ("linear", "density", "random")
-ITERATIONS = 300  # at most; where no boundary moves past a value, it ends before
+Initialization: TypeAlias = Literal["linear", "density", "random"]
+
+INITIALIZATIONS: tuple[Initialization, ...] = get_args(Initialization)
+MAX_ITERATIONS = 300  # it ends earlier if no boundary moves past a value
 
 
-def fit(values: Array, clusters: int, initialization: str = "linear", seed: int = 0) -> Array:
+def fit(
+    values: Array, clusters: int, initialization: Initialization = "linear", seed: int = 0
+) -> Array:
     """Returns the centroids of a k-means clustering of numbers.
 
     Use it for the survivors of a pruned layer; `kprune.training.share_weights` does so for a model.
@@ -23,26 +28,26 @@ def fit(values: Array, clusters: int, initialization: str = "linear", seed: int 
 
     Args:
         values: floating [n], any shape, none of them infinite or NaN.
-        clusters: k, how many centroids; fewer where there are fewer different values.
+        clusters: k, how many centroids; there are fewer if there are fewer distinct values.
         initialization: where the centroids start. "linear", evenly from the smallest value to the
             largest, is best in the paper: it keeps the few large weights, which matter most.
             "density" spaces them evenly along the cumulative distribution, "random" draws them
             from the values.
-        seed: of the random initialization.
+        seed: the seed of the random initialization.
 
     Returns:
         The centroids, ascending, float64 [k or fewer].
 
     Raises:
-        ValueError: no cluster, an unknown initialization, or values that are not finite.
+        ValueError: `clusters` below 1, an unknown initialization, or values that are not finite.
 
     Example:
         >>> fit(np.array([-1.0, -0.9, 0.1, 0.0, 2.1, 1.9]), clusters=3).round(3).tolist()
         [-0.95, 0.05, 2.0]
 
     Reference:
-        Han, Mao and Dally, Deep Compression, 2016. Beyond it, an empty cluster takes half of the
-        one that errs most.
+        Han, Mao and Dally, Deep Compression, 2016. Unlike there, an empty
+        cluster takes half of the cluster with the greatest error.
     """
     ordered = np.sort(np.asarray(values, np.float64), axis=None)
     if clusters < 1:
@@ -63,23 +68,23 @@ def fit(values: Array, clusters: int, initialization: str = "linear", seed: int 
     centroids = _start(ordered, clusters, initialization, seed)
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     squares = np.concatenate([[0.0], np.cumsum(ordered**2)])
-    bounds = _bounds(ordered, centroids)
-    for _ in range(ITERATIONS):
+    bounds = _find_bounds(ordered, centroids)
+    for _ in range(MAX_ITERATIONS):
         bounds = np.unique(bounds)  # an empty cluster is dropped
         counts = np.diff(bounds)
         centroids = np.diff(sums[bounds]) / counts
-        before, bounds = bounds, _bounds(ordered, centroids)
+        before, bounds = bounds, _find_bounds(ordered, centroids)
         if np.array_equal(bounds, before):
             errors = np.diff(squares[bounds]) - counts * centroids**2
-            more = _cuts(ordered, bounds, centroids, errors, clusters - len(centroids))
-            if not len(more):
+            splits = _find_splits(ordered, bounds, centroids, errors, clusters - len(centroids))
+            if not len(splits):
                 break
-            bounds = np.sort(np.append(bounds, more))
+            bounds = np.sort(np.append(bounds, splits))
     return centroids
 
 
 def assign(values: Array, centroids: Array) -> Array:
-    """Returns the number of the nearest centroid for each value; of two as near the lower.
+    """Returns the index of the nearest centroid for each value; of two equally near, the lower.
 
     Args:
         values: any shape.
@@ -93,18 +98,18 @@ def assign(values: Array, centroids: Array) -> Array:
     return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)
 
 
-def ratio(size: int, clusters: int, bits: int = 32) -> float:
-    """Returns how many times smaller weights become by a codebook alone.
+def compression_ratio(size: int, clusters: int, bits: int = 32) -> float:
+    """Returns how many times smaller weights become by a codebook, without further coding.
 
     `n b / (n log2 k + k b)`
 
     Args:
         size: n, how many weights there are.
         clusters: k, how many centroids.
-        bits: b, of a weight and of a centroid.
+        bits: b, how many bits a weight or a centroid has.
 
     Example:
-        >>> ratio(size=16, clusters=4, bits=32)
+        >>> compression_ratio(size=16, clusters=4, bits=32)
         3.2
 
     Reference:
@@ -113,23 +118,23 @@ def ratio(size: int, clusters: int, bits: int = 32) -> float:
     return size * bits / (size * math.log2(clusters) + clusters * bits)
 
 
-def _bounds(ordered: Array, centroids: Array) -> Array:
-    """Where each centroid's values begin and end: it has those nearer to it than to the others."""
+def _find_bounds(ordered: Array, centroids: Array) -> Array:
+    """Returns where the sorted values of each centroid begin and end, [k + 1]."""
     between = (centroids[1:] + centroids[:-1]) / 2
-    inner = np.searchsorted(ordered, between, side="right")  # of two as near the lower, as `assign`
+    inner = np.searchsorted(ordered, between, side="right")  # as `assign`
     return np.concatenate([[0], inner, [len(ordered)]])
 
 
-def _cuts(ordered: Array, bounds: Array, means: Array, errors: Array, wanted: int) -> Array:
-    """Where to cut in two, at their means, the clusters that err most, to have as many as wanted.
+def _find_splits(ordered: Array, bounds: Array, means: Array, errors: Array, wanted: int) -> Array:
+    """Returns where to split clusters at their means, those of the greatest error first.
 
-    Of pruned weights the small ones are gone, so of centroids spread evenly many were empty.
+    Pruned weights have no small values, so many of evenly spaced centroids are empty.
     """
     begins, ends = bounds[:-1], bounds[1:]
     varied = np.flatnonzero(ordered[begins] < ordered[ends - 1])
     worst = varied[np.argsort(-errors[varied], kind="stable")][:wanted]
     middles = np.searchsorted(ordered, means[worst], side="right")
-    return np.clip(middles, begins[worst] + 1, ends[worst] - 1)  # a mean is rounded
+    return np.clip(middles, begins[worst] + 1, ends[worst] - 1)  # means are rounded
 
 
 def _start(ordered: Array, clusters: int, initialization: str, seed: int) -> Array:

@@ -1,4 +1,4 @@
-"""Shrinks masked weights by the proximal step of reweighted l1, after every update, compiled."""
+"""Shrinks masked weights after every update by the proximal step of reweighted l1."""
 
 import contextlib
 import dataclasses
@@ -19,19 +19,19 @@ _SLOT = "proximal"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shrinkage:
-    """Shrinks each weight towards zero, small ones more, and to zero at last.
+    """Shrinks a weight towards zero after each update, small values more than large ones.
 
     `w <- sign(w) max(|w| - eta * strength * alpha, 0)`
 
-    with `eta` the learning rate of the update that was made just before, whichever schedule it
-    follows, and `alpha = 1 / (|v| + epsilon)`, `v` the weight when it was reweighted last. An
-    optimizer that accumulates gradients over several steps shrinks where it updates.
+    with `eta` the learning rate of that update, under any schedule, and
+    `alpha = 1 / (|v| + epsilon)`, `v` the weight when it was last reweighted. If the optimizer
+    accumulates gradients over several steps, weights shrink only in those that update them.
 
     Args:
-        optimizer: whose learning rate counts.
-        strength: of the regulariser.
+        optimizer: the optimizer whose learning rate is used.
+        strength: the strength of the regularizer.
         alpha: a variable of the weight's shape.
-        own: the user's own constraint, which comes first.
+        own: the user's own constraint, applied first; `None` if there is none.
     """
 
     optimizer: keras.optimizers.Optimizer
@@ -40,12 +40,12 @@ class Shrinkage:
     own: Any
 
     def __call__(self, w: Any) -> Any:
-        """Returns the weight, shrunk."""
+        """Returns the shrunken weight."""
         w = w if self.own is None else self.own(w)
-        threshold = tf.cast(self._rate() * self.strength * self.alpha.value, w.dtype)
+        threshold = tf.cast(self._current_rate() * self.strength * self.alpha.value, w.dtype)
         return prox(w, threshold)
 
-    def _rate(self) -> Any:
+    def _current_rate(self) -> Any:
         rate = tf.cast(self.optimizer.learning_rate, "float32")
         steps = self.optimizer.gradient_accumulation_steps
         if not steps:
@@ -67,47 +67,50 @@ def prox(w: Any, threshold: Any) -> Any:
 def proximal_strength(
     model: keras.Model, sparsity: float, steps: int, epsilon: float = 1e-3
 ) -> float:
-    """Returns the strength at which proximal steps find about so many zeros.
+    """Returns the strength at which proximal steps reach about a given sparsity.
 
-    Use it in place of trials: the strength that suits depends on the learning rates, the number of
-    steps and the weights. Without a gradient a weight of size w loses
-    `eta * strength / (w + epsilon)` a step, so it is gone after the steps where
+    Use it in place of trials: the strength depends on the learning rates, the number of steps and
+    the weights. Without a gradient a weight of size w shrinks by `eta * strength / (w + epsilon)` a
+    step, so it is zero after the steps if
 
     `w^2 / 2 + epsilon * w <= strength * sum_t eta_t`
 
-    which is solved for the size that the wanted part of the weights does not exceed. Gradients
-    hold some of them up: expect somewhat fewer zeros.
+    which is solved for the quantile of the sizes at the given sparsity. Gradients keep some of
+    these weights from zero: expect somewhat fewer zeros.
 
     Args:
-        model: wrapped, and compiled with the optimizer of the training to come.
-        sparsity: fraction of the masked weights, in [0, 1).
-        steps: updates between `begin_step` and `end_step`.
+        model: a wrapped model, compiled with the optimizer of the training that follows.
+        sparsity: fraction of the masked weights that become zero, in [0, 1).
+        steps: how many updates there are from `begin_step` to `end_step`.
         epsilon: that of `ReweightedProximal`.
+
+    Returns:
+        The `strength` for `ReweightedProximal`.
 
     Raises:
         ValueError: the model is not wrapped or not compiled, or all learning rates are zero.
 
     Example:
-        >>> found = kprune.training.proximal_strength(kprune.wrap(model), 0.8, steps=200)
-        >>> rpp = kprune.callbacks.ReweightedProximal(found, begin_step=0, end_step=200)
+        >>> strength = kprune.training.proximal_strength(kprune.wrap(model), 0.8, steps=200)
+        >>> rpp = kprune.callbacks.ReweightedProximal(strength, begin_step=0, end_step=200)
     """
-    registration.sparsity(sparsity)
+    registration.validate_sparsity(sparsity)
     optimizer = getattr(model, "optimizer", None)
-    rates = 0.0 if optimizer is None else _rates(optimizer, steps)
-    if not rates > 0:
+    total = 0.0 if optimizer is None else _sum_learning_rates(optimizer, steps)
+    if not total > 0:
         raise ValueError(
-            f"The learning rates of {steps} steps of {model.name} sum to {rates:g}; expected more "
+            f"The learning rates of {steps} steps of {model.name} sum to {total:g}; expected more "
             "than 0. Write model.compile(keras.optimizers.Adam(1e-3), ...) first, and steps=1000."
         )
     sizes = np.concatenate(
-        [np.abs(each.values()).reshape(-1) for each in masked_weights.require(model)]
+        [np.abs(weight.values()).reshape(-1) for weight in masked_weights.require(model)]
     )
     size = float(np.quantile(sizes, sparsity))
-    return (size**2 / 2 + epsilon * size) / rates
+    return (size**2 / 2 + epsilon * size) / total
 
 
-def _rates(optimizer: Any, steps: int) -> float:
-    """The sum of the learning rates of the steps to come."""
+def _sum_learning_rates(optimizer: Any, steps: int) -> float:
+    """Returns the sum of the learning rates of the following steps."""
     inner = optimizers.innermost(optimizer)
     rate, first = optimizers.learning_rate(inner), int(inner.iterations)
     if not callable(rate):  # a variable
@@ -116,22 +119,22 @@ def _rates(optimizer: Any, steps: int) -> float:
 
 
 def prepare(model: keras.Model) -> None:
-    """Makes the variables alpha beside the masked weights of a model."""
+    """Creates a variable alpha for each masked weight of a model."""
     slot_variables.of(model, _SLOT)
 
 
 def discard(model: keras.Model) -> None:
-    """Removes alpha from a model."""
+    """Removes the variables alpha from a model."""
     slot_variables.clear(model, _SLOT)
 
 
 def is_weighted(model: keras.Model) -> bool:
-    """Returns whether alpha has been estimated, here or in a training that was restored."""
-    return any(backend.read(each).any() for each in slot_variables.of(model, _SLOT).weights)
+    """Returns whether alpha was estimated, here or in a training that was restored."""
+    return any(backend.read(variable).any() for variable in slot_variables.of(model, _SLOT).weights)
 
 
 def reweight(model: keras.Model, epsilon: float) -> None:
-    """Estimates `alpha = 1 / (|w| + epsilon)` anew for every masked weight."""
+    """Estimates `alpha = 1 / (|w| + epsilon)` for every masked weight."""
     alphas = slot_variables.of(model, _SLOT)
     for weight in masked_weights.require(model):
         size = tf.abs(tf.cast(weight.variable.value, "float32"))
@@ -139,13 +142,13 @@ def reweight(model: keras.Model, epsilon: float) -> None:
 
 
 @contextlib.contextmanager
-def shrinking(model: keras.Model, optimizer: Any, strength: float) -> Iterator[None]:
-    """Lets every update of an optimizer shrink the masked weights of a model during a block.
+def shrink_after_updates(model: keras.Model, optimizer: Any, strength: float) -> Iterator[None]:
+    """Shrinks the masked weights of a model after every update during a block.
 
     Args:
         model: a wrapped model, with alpha estimated by `reweight`.
-        optimizer: which updates the weights.
-        strength: of the regularizer.
+        optimizer: the optimizer that updates the weights.
+        strength: the strength of the regularizer.
     """
     inner = optimizers.innermost(optimizer)
     alphas = slot_variables.of(model, _SLOT)
@@ -159,7 +162,7 @@ def shrinking(model: keras.Model, optimizer: Any, strength: float) -> Iterator[N
 
 
 def freeze(model: keras.Model) -> None:
-    """Makes the zeros the masks: what is zero stays zero."""
+    """Masks all weights that are zero."""
     for weight in masked_weights.require(model):
         mask = np.logical_and(weight.alive(), weight.values() != 0)
         weight.write(mask)

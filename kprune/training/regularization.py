@@ -1,26 +1,28 @@
-"""Regularizers for the survivors of a model that is trained already."""
+"""Regularizes the surviving weights of a model, without a change to its layers."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import keras
 
 from kprune._keras import borrowing, compiled, fits
 from kprune._masking import masked_weights
 
+RegularizerLike: TypeAlias = keras.regularizers.Regularizer | str | Callable[[Any], Any]
+
 
 @contextlib.contextmanager
-def regularized(model: keras.Model, regularizer: Any) -> Iterator[None]:
+def regularized(model: keras.Model, regularizer: RegularizerLike) -> Iterator[None]:
     """Adds a regularizer to the loss of every masked weight during a block.
 
-    Use it in a training loop of one's own, around its tracing too; in `fit` write
-    `kprune.callbacks.Regularization`. A pruned weight is zero and adds nothing, so only the
-    survivors count. What a layer has of its own stays and is added to.
+    Use it in a training loop of your own, also around the first call of a `tf.function`; in `fit`
+    use `kprune.callbacks.Regularization`. A pruned weight is zero and adds nothing, so only the
+    survivors are regularized. The regularizer of a layer itself stays and is added.
 
     Args:
         model: a wrapped model.
-        regularizer: of Keras, by name or as an object, or a function from weight to loss.
+        regularizer: a Keras regularizer or its name, or a function from weight to loss.
 
     Raises:
         ValueError: the model is not wrapped, or there is no such regularizer.

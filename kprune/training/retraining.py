@@ -1,4 +1,4 @@
-"""How to train on after a cut: shorter, slower, and simpler than before."""
+"""Plans the retraining of a pruned model: how many epochs, at which learning rates."""
 
 import dataclasses
 from typing import Self
@@ -8,17 +8,18 @@ import keras
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Epochs and a learning rate that is halved at a fixed interval.
+    """Holds the number of epochs and a learning rate that is halved at a fixed interval.
 
-    Use it to retrain the survivors from where the cut left them. A pruned model that starts at the
-    dense training's first rate unlearns; one that takes part of its epochs and rate does not.
+    Use it to retrain the survivors after a mask update. At the first learning rate of the dense
+    training a pruned model loses what it has learned; at a part of it, for a part of the epochs, it
+    does not.
 
     `eta(t) = learning_rate * 2 ** -floor(t / (halve_every * steps_per_epoch))`
 
     Args:
-        epochs: how many.
-        learning_rate: at the begin.
-        halve_every: epochs from one halving to the next.
+        epochs: the number of epochs, above 0.
+        learning_rate: the first learning rate, above 0.
+        halve_every: the number of epochs from one halving to the next, above 0.
 
     Raises:
         ValueError: an argument that is not above zero.
@@ -48,11 +49,11 @@ class Recipe:
                 )
 
     def lowered(self, epochs: float = 1 / 3, learning_rate: float = 1 / 2) -> Self:
-        """Returns the recipe with fewer epochs and a lower rate.
+        """Returns the recipe with fewer epochs and a lower learning rate.
 
         Args:
-            epochs: the part of the epochs to take, at least one of them.
-            learning_rate: the part of the rate.
+            epochs: the factor of the epochs; at least one epoch is left.
+            learning_rate: the factor of the learning rate.
         """
         return dataclasses.replace(
             self,
@@ -61,7 +62,7 @@ class Recipe:
         )
 
     def schedule(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
-        """Returns the learning rates, for an optimizer that counts its steps from zero."""
+        """Returns a learning rate schedule, for an optimizer whose steps count from zero."""
         steps = max(1, round(self.halve_every * steps_per_epoch))
         return keras.optimizers.schedules.ExponentialDecay(
             self.learning_rate, steps, decay_rate=0.5, staircase=True

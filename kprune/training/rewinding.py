@@ -1,4 +1,4 @@
-"""Weights of an earlier moment on the masks of now."""
+"""Restores earlier weights of a model on its present masks."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from kprune._masking import masked_weights
 
 
 class Snapshot:
-    """The variables of a model at one moment, and those of its optimizer.
+    """Saves the variables of a model and of its optimizer, and restores them later.
 
     Use it to retrain from early weights in place of the last ones: train, prune, rewind, train
-    again. The masks stay what they are by then. With the optimizer's variables its step and so
-    its learning rate go back too.
+    again. The masks stay as they are when it rewinds. The step of the optimizer, and so its
+    learning rate, is restored with its variables.
 
     Args:
-        model: a wrapped model, trained for some steps or none.
+        model: a wrapped model, after any number of training steps.
 
     Raises:
         ValueError: the model is not wrapped.
@@ -36,19 +36,19 @@ class Snapshot:
         masked_weights.require(model)
         self.model = model
         self.optimizer = getattr(model, "optimizer", None)
-        kept = [*model.variables, *getattr(self.optimizer, "variables", [])]
-        distinct: dict[int, Any] = {id(each): each for each in kept}
-        self._held = [(each, backend.read(each).copy()) for each in distinct.values()]
+        variables = [*model.variables, *getattr(self.optimizer, "variables", [])]
+        distinct: dict[int, Any] = {id(variable): variable for variable in variables}
+        self._values = [(variable, backend.read(variable).copy()) for variable in distinct.values()]
 
     def rewind(self) -> None:
-        """Gives the variables their values again, those of pruned weights aside.
+        """Restores the values of the variables, except those of pruned weights.
 
-        An optimizer that the model was compiled with since then is left as it is.
+        If the model has been compiled with another optimizer, that one stays as it is.
         """
-        known = {id(each) for each in self.model.variables}
+        known = {id(variable) for variable in self.model.variables}
         if getattr(self.model, "optimizer", None) is self.optimizer:
-            known |= {id(each) for each in getattr(self.optimizer, "variables", [])}
-        for variable, value in self._held:
+            known |= {id(variable) for variable in getattr(self.optimizer, "variables", [])}
+        for variable, value in self._values:
             if id(variable) in known:
                 variable.assign(value)
         masked_weights.project(self.model)

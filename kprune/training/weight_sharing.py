@@ -1,7 +1,7 @@
-"""Weight sharing: the survivors of a layer take few values, and are trained as so many numbers.
+"""Clusters the survivors of each weight, and trains every cluster as one number.
 
-The weights themselves say which belong together: those that are equal. So nothing has to be stored
-beside them, and a training that is stopped goes on from its weights alone.
+The weights of a cluster are equal, which is how it is found. So nothing else has to be stored, and
+a training can be resumed from its weights alone.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ from kprune.training import codebooks
 
 Bits: TypeAlias = int | Mapping[str, int] | Callable[[Weight], int]
 
-MOST = 4096  # distinct values, or else a weight counts as not shared
+MAX_DISTINCT_VALUES = 4096  # a weight with more distinct values is not taken for a shared one
 
 
 @dataclasses.dataclass(frozen=True)
-class Shared:
-    """What `share` made of one weight.
+class SharedWeight:
+    """Reports what `share_weights` did to one weight.
 
     Args:
-        path: of the weight.
+        path: the path of the weight.
         kept: how many survivors there are.
-        clusters: how many values they have now.
-        error: the norm of what changed, in units of the norm before.
+        clusters: how many distinct values they have now.
+        error: the norm of the change, divided by the norm of the weight before.
     """
 
     path: str
@@ -44,52 +44,55 @@ class Shared:
 
 @dataclasses.dataclass(frozen=True)
 class SharingReport:
-    """What `share` made of a model; `print` shows it as a table.
+    """Reports what `share_weights` did to a model; `print` shows it as a table.
 
     Args:
-        weights: one entry for each.
+        weights: one entry for each masked weight.
     """
 
-    weights: tuple[Shared, ...]
+    weights: tuple[SharedWeight, ...]
 
     def render(self) -> str:
         """Returns the report as a table."""
         rows = [
-            [each.path, f"{each.kept:,}", f"{each.clusters:,}", f"{each.error:.4f}"]
-            for each in self.weights
+            [weight.path, f"{weight.kept:,}", f"{weight.clusters:,}", f"{weight.error:.4f}"]
+            for weight in self.weights
         ]
         return tables.render("shared weights", ["weight", "kept", "values", "change"], rows)
 
     __str__ = render
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as JSON takes them."""
+        """Returns the report as plain dictionaries, lists, strings and numbers."""
         return dataclasses.asdict(self)
 
 
 def share_weights(
-    model: keras.Model, bits: Bits = 5, initialization: str = "linear", seed: int = 0
+    model: keras.Model,
+    bits: Bits = 5,
+    initialization: codebooks.Initialization = "linear",
+    seed: int = 0,
 ) -> SharingReport:
-    """Gives the survivors of each masked weight the values of a codebook, by k-means.
+    """Clusters the survivors of each masked weight by k-means, and sets them to the centroids.
 
-    Use it after pruning and retraining, then train the values on with
+    Use it after pruning and retraining, then train the centroids with
     `kprune.callbacks.WeightSharing`, and write the model with `kprune.export.save_compressed`.
-    Zeros stay zeros and take no place in the codebook.
+    Zeros stay zeros and are not clustered.
 
     Args:
         model: a wrapped model.
         bits: `2 ** bits` values for each weight, bits from 1 to 12; or a mapping from the weights'
             class to bits; or a function of the weight, such as
             `lambda weight: 8 if weight.location.kind == "convolution" else 5`, as in the paper.
-        initialization: where the centroids start: "linear", "density" or "random".
-        seed: of the random initialization.
+        initialization: how the centroids are initialized: "linear", "density" or "random".
+        seed: the seed of the random initialization.
 
     Returns:
-        What became of each weight.
+        A report with the change of each weight.
 
     Raises:
         ValueError: the model is not wrapped, an unknown initialization, bits outside 1 to 12, a
-            class without bits, or a weight that is not finite. The model is then what it was.
+            class without bits, or a weight that is not finite. The model then stays as it was.
 
     Example:
         >>> print(kprune.training.share_weights(model, bits=5))
@@ -102,14 +105,14 @@ def share_weights(
         before, alive = weight.values().astype(np.float64), weight.alive()
         survivors = before[alive]
         try:
-            book = codebooks.fit(survivors, 1 << _bits(bits, weight), initialization, seed)
+            book = codebooks.fit(survivors, 1 << _resolve_bits(bits, weight), initialization, seed)
         except ValueError as error:
             raise ValueError(f"{weight.path}: {error}") from error
         after = np.zeros_like(before)
         if len(book):
             after[alive] = book[codebooks.assign(survivors, book)]
         change = np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), 1e-30)
-        entries.append(Shared(weight.path, len(survivors), len(book), float(change)))
+        entries.append(SharedWeight(weight.path, len(survivors), len(book), float(change)))
         new[weight] = after
     for weight, values in new.items():
         weight.write(values=values)
@@ -120,19 +123,20 @@ def share_weights(
 def sharing(model: keras.Model, optimizer: Any = None) -> Iterator[None]:
     """Trains equal survivors of a weight as one number during a block.
 
-    Use it in a training loop of one's own, around what is traced by `tf.function` too; the
+    Use it in a training loop of your own, also around the first call of a `tf.function`; the
     `WeightSharing` callback does this by itself. The gradient of a centroid is the sum of its
-    weights' gradients, and each of its weights is given this sum:
+    weights' gradients, and each of its weights gets this sum:
 
     `dL/dc_k = sum_{i: a(i) = k} dL/dw_i`
 
     So they stay equal under every optimizer that treats each weight by itself and the same: SGD,
-    with momentum too, Adam, AdamW, RMSprop, Adagrad, Lion and their like, from fresh slots: compile
-    the model anew before it. Others may tear them apart, and `join_clusters` joins them again.
+    also with momentum, Adam, AdamW, RMSprop, Adagrad, Lion and others, with new optimizer state:
+    compile the model again before it. Other optimizers may make them differ, and `join_clusters`
+    makes them equal again.
 
     Args:
         model: a wrapped model with shared weights.
-        optimizer: which updates the weights. Default: the model's own.
+        optimizer: the optimizer that updates the model. Default: the one it is compiled with.
 
     Raises:
         ValueError: the model is not wrapped or has no shared weight, or there is no optimizer.
@@ -142,15 +146,15 @@ def sharing(model: keras.Model, optimizer: Any = None) -> Iterator[None]:
         >>> with kprune.training.sharing(model):
         ...     loss = model.train_on_batch(x, y)
     """
-    codes = {
-        id(weight.variable): (weight.mask, tf.constant(each, tf.int32), int(each.max()) + 1)
-        for weight, each in clusters(model).items()
+    shared = {
+        id(weight.variable): (weight.mask, tf.constant(codes, tf.int32), int(codes.max()) + 1)
+        for weight, codes in clusters(model).items()
     }
 
     def sum_per_cluster(grads: list[Any], variables: list[Any]) -> list[Any]:
         return [
-            _per_cluster(gradient, *codes[id(variable)])
-            if gradient is not None and id(variable) in codes
+            _sum_per_cluster(gradient, *shared[id(variable)])
+            if gradient is not None and id(variable) in shared
             else gradient
             for gradient, variable in zip(grads, variables, strict=True)
         ]
@@ -160,10 +164,15 @@ def sharing(model: keras.Model, optimizer: Any = None) -> Iterator[None]:
 
 
 def clusters(model: keras.Model) -> dict[Weight, Array]:
-    """Returns, of each shared weight, the number of each value's cluster, -1 where it is pruned.
+    """Returns for each shared weight the cluster of each value, -1 for pruned ones.
+
+    Use it before a training that may make equal weights differ, and `join_clusters` after it.
 
     Args:
         model: a wrapped model.
+
+    Returns:
+        For each shared weight an array of its shape, int32.
 
     Raises:
         ValueError: the model is not wrapped, or no weight of it is shared.
@@ -172,27 +181,26 @@ def clusters(model: keras.Model) -> dict[Weight, Array]:
         >>> report = kprune.training.share_weights(model, bits=2)
         >>> codes = list(kprune.training.clusters(model).values())
     """
-    found = {}
+    codes = {}
     for weight in masked_weights.require(model):
         alive = weight.alive()
-        distinct, codes = np.unique(weight.values()[alive], return_inverse=True)
-        if 0 < len(distinct) <= min(MOST, int(alive.sum()) - 1):
-            each = np.full(alive.shape, -1, np.int32)
-            each[alive] = codes.reshape(-1)
-            found[weight] = each
-    if not found:
+        distinct, indices = np.unique(weight.values()[alive], return_inverse=True)
+        if 0 < len(distinct) <= min(MAX_DISTINCT_VALUES, int(alive.sum()) - 1):
+            codes[weight] = np.full(alive.shape, -1, np.int32)
+            codes[weight][alive] = indices.reshape(-1)
+    if not codes:
         raise ValueError(
             f"{model.name} has no shared weight; expected survivors of few values. "
             "Write kprune.training.share_weights(model, bits=5) first."
         )
-    return found
+    return codes
 
 
 def join_clusters(clusters: Mapping[Weight, Array]) -> None:
-    """Gives the weights of each cluster their mean: equal ones stay, others are joined again.
+    """Sets the weights of each cluster to their mean, which leaves equal ones as they are.
 
     Args:
-        clusters: as `clusters` returned them.
+        clusters: what the function `clusters` returned.
 
     Example:
         >>> report = kprune.training.share_weights(model, bits=2)
@@ -209,8 +217,8 @@ def join_clusters(clusters: Mapping[Weight, Array]) -> None:
         weight.write(values=values)
 
 
-def _per_cluster(gradient: Any, mask: keras.Variable, codes: Any, count: int) -> Any:
-    """Gives each survivor the sum over the survivors of its cluster, and a pruned weight none."""
+def _sum_per_cluster(gradient: Any, mask: keras.Variable, codes: Any, count: int) -> Any:
+    """Replaces each survivor's gradient by the sum over its cluster, and pruned ones by zero."""
     gradient = tf.convert_to_tensor(gradient)
     zero = tf.zeros([], gradient.dtype)
     here = tf.logical_and(mask.value, codes >= 0)
@@ -219,7 +227,7 @@ def _per_cluster(gradient: Any, mask: keras.Variable, codes: Any, count: int) ->
     return tf.where(here, tf.gather(sums, tf.maximum(codes, 0)), zero)
 
 
-def _bits(bits: Bits, weight: Weight) -> int:
+def _resolve_bits(bits: Bits, weight: Weight) -> int:
     if isinstance(bits, Mapping):
         if weight.label not in bits:
             raise ValueError(

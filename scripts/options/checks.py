@@ -31,7 +31,7 @@ def known(name: str, get: Callable[[Any], Any]) -> None:
 def sparsity(name: str, default: float, help: str) -> None:
     """Defines a flag of a sparsity in [0, 1)."""
     flags.DEFINE_float(name, default, help)
-    known(name, lambda value: kprune._support.registration.sparsity(value, name))
+    known(name, lambda value: kprune._support.registration.validate_sparsity(value, name))
 
 
 def flags_alone(argv: Sequence[str]) -> None:

@@ -1,10 +1,11 @@
-"""Computes second derivatives of a model's own loss through TensorFlow's tapes."""
+"""Computes second derivatives of a model's own loss with TensorFlow's tapes."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 from kprune._second_order.hessian.backward import Backward
 from kprune._second_order.hessian.diagonals import (
-    Diagonal,
+    DiagonalEstimator,
     EmpiricalFisher,
     Exact,
     GaussNewton,
@@ -12,13 +13,15 @@ from kprune._second_order.hessian.diagonals import (
 )
 from kprune._second_order.hessian.factors import Factors, Kind
 from kprune._second_order.hessian.objective import Objective
-from kprune._second_order.hessian.products import hessian_vector
+from kprune._second_order.hessian.products import build_hessian_vector_product
 from kprune._support import registration
 
 __all__ = [
+    "MEMBERS",
     "Backward",
-    "Diagonal",
+    "DiagonalEstimator",
     "EmpiricalFisher",
+    "EstimatorName",
     "Exact",
     "Factors",
     "GaussNewton",
@@ -26,10 +29,14 @@ __all__ = [
     "Kind",
     "Objective",
     "get",
-    "hessian_vector",
+    "build_hessian_vector_product",
 ]
 
-MEMBERS = {
+EstimatorName: TypeAlias = Literal[
+    "gauss_newton", "empirical_fisher", "hutchinson", "exact", "backward"
+]
+
+MEMBERS: dict[str, Callable[[], DiagonalEstimator]] = {
     "gauss_newton": GaussNewton,
     "empirical_fisher": EmpiricalFisher,
     "hutchinson": Hutchinson,
@@ -38,6 +45,14 @@ MEMBERS = {
 }
 
 
-def get(identifier: Any) -> Diagonal:
-    """Returns the estimator that a name, a config or an estimator stands for."""
-    return registration.get(identifier, Diagonal, MEMBERS, "estimator")  # type: ignore[type-abstract]
+def get(identifier: Any) -> DiagonalEstimator:
+    """Returns the estimator that a name, a config or an estimator stands for.
+
+    Args:
+        identifier: a name among `MEMBERS`, a config, or an estimator.
+
+    Raises:
+        ValueError: the name is unknown.
+        TypeError: it is none of these.
+    """
+    return registration.resolve(identifier, DiagonalEstimator, MEMBERS, "estimator")  # type: ignore[type-abstract]

@@ -1,4 +1,4 @@
-"""Diagonals of the Hessian: exact, sampled, or of a matrix that stands for it."""
+"""Estimates the diagonal of the Hessian: exact, by sampling, or by an approximate matrix."""
 
 import abc
 import dataclasses
@@ -15,30 +15,30 @@ from kprune._support import progress, registration
 from kprune._support.typing import Array
 
 
-class Diagonal(registration.Member, abc.ABC):
-    """How the diagonal of a Hessian is found. Subclasses are frozen dataclasses."""
+class DiagonalEstimator(registration.Member, abc.ABC):
+    """Estimates the diagonal of a Hessian. Subclasses are frozen dataclasses."""
 
     @abc.abstractmethod
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
-        """Returns `d2L/dw2` of each weight, in its shape, as float64.
+        """Returns `d2L/dw2` of each weight, in its shape, float64.
 
         Args:
-            loss: the compiled loss as a function of weights.
-            data: labelled calibration data; the loss is its mean over all samples.
+            loss: the compiled loss as a function of the weights.
+            data: labelled calibration data; the loss is averaged over all samples.
         """
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class GaussNewton(Diagonal):
-    """The diagonal of the Gauss-Newton matrix: `h_k = mean_i sum_c (J_i^T l_ic)_k^2`.
+class GaussNewton(DiagonalEstimator):
+    """Computes the diagonal of the Gauss-Newton matrix: `h_k = mean_i sum_c (J_i^T l_ic)_k^2`.
 
-    Use it first: it is exact for what it is, never negative, and stays informative where the
-    network has learned its data. The cost is one backward pass for each sample and output, for
-    models of more than 16 outputs 16 passes a sample.
+    Use it first: it is never negative, and does not vanish when the network has learned its data.
+    The cost is one backward pass for each sample and output; for models with more than 16 outputs
+    16 passes for each sample.
 
     Args:
-        seed: of the signs with which the factors of more than 16 outputs are summed.
+        seed: the seed of the signs with which the factors of more than 16 outputs are summed.
 
     Example:
         >>> kprune.prune(model, 0.5, kprune.criteria.OBD((x, y), estimator="gauss_newton"))
@@ -52,16 +52,16 @@ class GaussNewton(Diagonal):
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Sums the squared factors of the samples."""
-        return factors.Factors(loss, "gauss_newton", seed=self.seed).squares(data)
+        return factors.Factors(loss, "gauss_newton", seed=self.seed).mean_squares(data)
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class EmpiricalFisher(Diagonal):
-    """The diagonal of the empirical Fisher matrix: `h_k = mean_i (dL_i/dw_k)^2`.
+class EmpiricalFisher(DiagonalEstimator):
+    """Computes the diagonal of the empirical Fisher matrix: `h_k = mean_i (dL_i/dw_k)^2`.
 
-    Use it for models of very many outputs, such as language models: one backward pass a sample,
-    whatever the outputs. It fades as the network learns its data and the gradients vanish.
+    Use it for models with very many outputs, such as language models: the cost is one backward pass
+    for each sample. It tends to zero as the network learns its data and the gradients vanish.
 
     Example:
         >>> kprune.prune(model, 0.5, kprune.criteria.OBD((x, y), estimator="empirical_fisher"))
@@ -72,24 +72,25 @@ class EmpiricalFisher(Diagonal):
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Sums the squared gradients of the samples."""
-        return factors.Factors(loss, "empirical_fisher").squares(data)
+        return factors.Factors(loss, "empirical_fisher").mean_squares(data)
 
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class Hutchinson(Diagonal):
-    """The diagonal of the Hessian itself, from random probes: `h = mean_v v * (H v)`.
+class Hutchinson(DiagonalEstimator):
+    """Estimates the diagonal of the Hessian itself by random probes: `h = mean_v v * (H v)`.
 
-    Use it where the true Hessian is wanted and there are too many weights for `Exact`. Probes have
-    entries of +1 and -1, so a diagonal Hessian is exact with one of them; in general the error of
-    `h_k` has the standard deviation `sqrt(sum_{j != k} H_kj^2 / probes)`. Each batch is one
-    probe's Hessian-vector product, about two gradients; probes stop at the wanted error.
+    Use it if the true Hessian is needed and there are too many weights for `Exact`. Probes have
+    entries of +1 and -1, so one probe is exact for a diagonal Hessian; in general the error of
+    `h_k` has the standard deviation `sqrt(sum_{j != k} H_kj^2 / probes)`. Each probe costs about
+    two gradients for each batch; it stops at the given error.
 
     Args:
-        probes: at most so many passes over the data.
-        relative_error: of the whole diagonal, `|standard error| / |h|`, at which to stop.
-        mode: of the Hessian-vector product.
-        seed: of the probes.
+        probes: the greatest number of probes, each a pass over the data.
+        relative_error: the error of the diagonal, `|standard error| / |h|`, at which it stops.
+        mode: the mode of the Hessian-vector product, "reverse_over_reverse" or
+            "forward_over_reverse".
+        seed: the seed of the probes.
 
     Raises:
         ValueError: fewer than one probe.
@@ -112,8 +113,8 @@ class Hutchinson(Diagonal):
             raise ValueError(f"probes={self.probes}; expected at least 1. Write probes=256.")
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
-        """Averages probes until they agree well enough."""
-        product = products.hessian_vector(loss, self.mode)
+        """Averages probes until the error is small enough."""
+        product = products.build_hessian_vector_product(loss, self.mode)
         generator = tf.random.Generator.from_seed(self.seed)
 
         @compiled.compile_function
@@ -122,20 +123,20 @@ class Hutchinson(Diagonal):
                 tf.cast(2 * generator.uniform(w.shape, 0, 2, tf.int32) - 1, w.dtype)
                 for w in loss.variables
             ]
-            found = product(x, y, sample_weight, v)
-            return [tf.cast(a * b, tf.float64) for a, b in zip(v, found, strict=True)]
+            products_of_v = product(x, y, sample_weight, v)
+            return [tf.cast(a * b, tf.float64) for a, b in zip(v, products_of_v, strict=True)]
 
-        means = [np.zeros(each.shape) for each in loss.variables]
-        squares = [np.zeros(each.shape) for each in loss.variables]  # of the deviations
+        means = [np.zeros(variable.shape) for variable in loss.variables]
+        squares = [np.zeros(variable.shape) for variable in loss.variables]  # of the deviations
         for number in range(1, self.probes + 1):
-            found = loss.average(data, probe, f"probe {number} of up to {self.probes}")
-            for mean, square, each in zip(means, squares, found, strict=True):
-                away = each - mean
-                mean += away / number  # Welford's running mean and sum of squares
-                square += away * (each - mean)
+            values = loss.average(data, probe, f"probe {number} of up to {self.probes}")
+            for mean, square, value in zip(means, squares, values, strict=True):
+                deviation = value - mean
+                mean += deviation / number  # Welford's running mean and sum of squares
+                square += deviation * (value - mean)
             if number > 1:
-                error = sum(float(each.sum()) for each in squares) / (number - 1) / number
-                size = sum(float(np.square(each).sum()) for each in means)
+                error = sum(float(square.sum()) for square in squares) / (number - 1) / number
+                size = sum(float(np.square(mean).sum()) for mean in means)
                 if error <= self.relative_error**2 * size:
                     break
         return means
@@ -143,15 +144,16 @@ class Hutchinson(Diagonal):
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
-class Exact(Diagonal):
-    """The diagonal of the Hessian itself: `h_k = e_k^T H e_k`, one product for each weight.
+class Exact(DiagonalEstimator):
+    """Computes the diagonal of the Hessian itself: `h_k = e_k^T H e_k`.
 
     Use it for small models and to check the others. The cost is one Hessian-vector product for
     each weight and batch: seconds for thousands of weights, hours for millions.
 
     Args:
-        chunk: weights computed in one compiled loop, between two moves of the progress bar.
-        mode: of the Hessian-vector product.
+        chunk: how many weights are computed in one compiled loop.
+        mode: the mode of the Hessian-vector product, "reverse_over_reverse" or
+            "forward_over_reverse".
 
     Raises:
         ValueError: a chunk of fewer than one.
@@ -168,26 +170,26 @@ class Exact(Diagonal):
             raise ValueError(f"chunk={self.chunk}; expected at least 1. Write chunk=1024.")
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
-        """Multiplies the Hessian by one unit vector after another, a chunk of them at a time."""
-        product = products.hessian_vector(loss, self.mode)
-        sizes = [math.prod(each.shape) for each in loss.variables]
-        number, kind = sum(sizes), loss.variables[0].dtype
+        """Multiplies the Hessian by each unit vector, a chunk of them at a time."""
+        product = products.build_hessian_vector_product(loss, self.mode)
+        sizes = [math.prod(variable.shape) for variable in loss.variables]
+        number, dtype = sum(sizes), loss.variables[0].dtype
 
         @compiled.compile_function
         def entries(x: Any, y: Any, sample_weight: Any, places: Any) -> Any:
             def entry(k: Any) -> Any:
-                pieces = tf.split(tf.one_hot(k, number, dtype=kind), sizes)
+                pieces = tf.split(tf.one_hot(k, number, dtype=dtype), sizes)
                 unit = [tf.reshape(u, w.shape) for u, w in zip(pieces, loss.variables, strict=True)]
-                found = product(x, y, sample_weight, unit)
-                return sum(tf.reduce_sum(a * b) for a, b in zip(unit, found, strict=True))
+                column = product(x, y, sample_weight, unit)
+                return sum(tf.reduce_sum(a * b) for a, b in zip(unit, column, strict=True))
 
-            return tf.map_fn(entry, places, fn_output_signature=kind)
+            return tf.map_fn(entry, places, fn_output_signature=dtype)
 
-        def diagonal(x: Any, y: Any, sample_weight: Any) -> list[Array]:
+        def compute_diagonal(x: Any, y: Any, sample_weight: Any) -> list[Array]:
             chunks = np.split(np.arange(number), range(self.chunk, number, self.chunk))
-            tracked = progress.track(chunks, f"{loss.who}: {number:,} weights", len(chunks))
-            found = [np.asarray(entries(x, y, sample_weight, places)) for places in tracked]
-            return np.split(np.concatenate(found).astype(np.float64), np.cumsum(sizes)[:-1])
+            tracked = progress.track(chunks, f"{loss.caller}: {number:,} weights", len(chunks))
+            values = [np.asarray(entries(x, y, sample_weight, places)) for places in tracked]
+            return np.split(np.concatenate(values).astype(np.float64), np.cumsum(sizes)[:-1])
 
-        found = loss.average(data, diagonal, "exact diagonal")
-        return [each.reshape(w.shape) for each, w in zip(found, loss.variables, strict=True)]
+        flat = loss.average(data, compute_diagonal, "exact diagonal")
+        return [values.reshape(w.shape) for values, w in zip(flat, loss.variables, strict=True)]

@@ -1,18 +1,18 @@
-"""Factors of the curvature, sample by sample: vectors `r` whose sum of `r r^T` is the curvature.
+"""Computes factors of the curvature: vectors `r` whose sum of `r r^T` is the curvature.
 
-The empirical Fisher matrix has one factor a sample, the gradient of its loss. The Gauss-Newton
-matrix `J^T H_z J`, J the derivative of the outputs z by the weights and H_z the Hessian of the loss
-by the outputs, has one for each output: `r_c = J^T l_c` with `H_z = sum_c l_c l_c^T`. It is the
-Hessian without the curvature of the network itself, never negative, and does not vanish where the
-network has learned its data, as the gradients do.
+The empirical Fisher matrix has one factor for each sample, the gradient of its loss. The
+Gauss-Newton matrix `J^T H_z J`, J the derivative of the outputs z by the weights and H_z the
+Hessian of the loss by the outputs, has one for each output: `r_c = J^T l_c` with
+`H_z = sum_c l_c l_c^T`. It is the Hessian without the curvature of the network itself, never
+negative, and unlike the gradients it does not vanish when the network has learned its data.
 
-Samples are computed one after another inside one compiled loop, so the memory is that of one.
+Samples are computed one after another in one compiled loop, so it takes the memory of one sample.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
@@ -23,24 +23,25 @@ from kprune._keras import private
 from kprune._second_order.hessian import objective
 from kprune._support.typing import Array
 
-Kind = Literal["gauss_newton", "empirical_fisher"]
+Kind: TypeAlias = Literal["gauss_newton", "empirical_fisher"]
 
-TOGETHER = 1 << 26  # values of factors that are returned at once
-LARGEST = 512  # outputs whose Hessian is still decomposed, for each sample
+MAX_ROW_VALUES = 1 << 26  # how many values of factors are computed at once
+MAX_OUTPUTS = 512  # how many outputs may have their Hessian decomposed, for each sample
 
 
 class Factors:
-    """The factors of a model's curvature over calibration data.
+    """Computes the factors of a model's curvature over calibration data.
 
     Args:
-        loss: the compiled loss as a function of weights.
+        loss: the compiled loss as a function of the weights.
         kind: "gauss_newton" or "empirical_fisher".
-        exact: up to so many outputs each has its own factor.
-        draws: beyond, each sample has so many random sums of its factors, whose mean is right.
-        seed: of the signs in these sums.
+        exact: the greatest number of outputs for which each output has its own factor.
+        draws: how many random sums of factors each sample has if there are more outputs. The
+            expected value of their outer products is the curvature.
+        seed: the seed of the signs in these sums.
 
     Raises:
-        ValueError: the kind is unknown; at the first batch, where the outputs are too many.
+        ValueError: the kind is unknown; at the first batch, if there are too many outputs.
     """
 
     def __init__(
@@ -60,53 +61,59 @@ class Factors:
         self.exact, self.draws, self.seed = exact, draws, seed
 
     def rows(self, data: calibration.Calibration) -> Iterator[tuple[calibration.Batch, Array]]:
-        """Yields, for some samples at a time, their factors as rows [samples, factors, weights].
+        """Yields batches with their factors as rows [samples, factors, weights].
 
         The weights are flattened one after another. The curvature of all data is
         `sum r r^T / n`, n the number of samples.
         """
 
-        def stacked(x: Any, y: Any, sample_weight: Any) -> Any:
-            def one(sample: Any) -> Any:
-                found = self._of_sample(*sample)
-                return tf.concat([tf.reshape(each, (each.shape[0], -1)) for each in found], 1)
+        def stack(x: Any, y: Any, sample_weight: Any) -> Any:
+            def flatten(sample: Any) -> Any:
+                factors = self._factors_of_sample(*sample)
+                rows = [tf.reshape(factor, (factor.shape[0], -1)) for factor in factors]
+                return tf.concat(rows, 1)
 
-            kind = self.loss.variables[0].dtype
-            return tf.map_fn(one, _samples(x, y, sample_weight), fn_output_signature=kind)
+            dtype = self.loss.variables[0].dtype
+            samples = _pack_samples(x, y, sample_weight)
+            return tf.map_fn(flatten, samples, fn_output_signature=dtype)
 
-        traced = self._traced("rows", stacked)
-        size = sum(math.prod(each.shape) for each in self.loss.variables)
-        few = dataclasses.replace(data, most=max(1, TOGETHER // size))
-        for batch, rows in self.loss.over(few, traced, "factors of the curvature"):
+        traced = self._compile_once("rows", stack)
+        size = sum(math.prod(variable.shape) for variable in self.loss.variables)
+        small = dataclasses.replace(data, max_batch_size=max(1, MAX_ROW_VALUES // size))
+        for batch, rows in self.loss.map_batches(small, traced, "factors of the curvature"):
             yield batch, np.asarray(rows)
 
-    def squares(self, data: calibration.Calibration) -> list[Array]:
-        """Returns the diagonal of the curvature: the mean of the squared factors, as float64."""
+    def mean_squares(self, data: calibration.Calibration) -> list[Array]:
+        """Returns the diagonal of the curvature: the mean of the squared factors, float64."""
 
-        def summed(x: Any, y: Any, sample_weight: Any) -> Any:
+        def sum_squares(x: Any, y: Any, sample_weight: Any) -> Any:
             def add(totals: Any, sample: Any) -> Any:
-                found = self._of_sample(*sample)
+                factors = self._factors_of_sample(*sample)
                 return [
-                    total + tf.reduce_sum(tf.cast(each, tf.float64) ** 2, 0)
-                    for total, each in zip(totals, found, strict=True)
+                    total + tf.reduce_sum(tf.cast(factor, tf.float64) ** 2, 0)
+                    for total, factor in zip(totals, factors, strict=True)
                 ]
 
-            zeros = [tf.zeros(each.shape, tf.float64) for each in self.loss.variables]
-            return tf.foldl(add, _samples(x, y, sample_weight), zeros)
+            zeros = [tf.zeros(variable.shape, tf.float64) for variable in self.loss.variables]
+            return tf.foldl(add, _pack_samples(x, y, sample_weight), zeros)
 
-        traced = self._traced("squares", summed)
+        traced = self._compile_once("squares", sum_squares)
 
-        def mean(*batch: Any) -> list[Any]:
-            return [each / len(keras.tree.flatten(batch[0])[0]) for each in traced(*batch)]
+        def compute_mean(*batch: Any) -> list[Any]:
+            return [total / len(keras.tree.flatten(batch[0])[0]) for total in traced(*batch)]
 
-        return self.loss.average(data, mean, "diagonal of the curvature")
+        return self.loss.average(data, compute_mean, "diagonal of the curvature")
 
-    def _traced(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        return self.loss.traced((what, self.kind, self.exact, self.draws, self.seed), function)
+    def _compile_once(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.loss.compile_once(
+            (what, self.kind, self.exact, self.draws, self.seed), function
+        )
 
-    def _of_sample(self, index: Any, x: Any, y: Any, sample_weight: Any = None) -> list[Any]:
-        """The factors of one sample: for each weight a tensor [factors, *shape]."""
-        x, y = keras.tree.map_structure(lambda each: each[None], (x, y))
+    def _factors_of_sample(
+        self, index: Any, x: Any, y: Any, sample_weight: Any = None
+    ) -> list[Any]:
+        """Returns the factors of one sample, for each weight a tensor [factors, *shape]."""
+        x, y = keras.tree.map_structure(lambda array: array[None], (x, y))
         if self.kind == "empirical_fisher":
             return self._gradient(x, y, sample_weight)
         return self._gauss_newton(x, y, sample_weight, index)
@@ -114,67 +121,75 @@ class Factors:
     def _gradient(self, x: Any, y: Any, sample_weight: Any) -> list[Any]:
         root: Any = 1.0
         if sample_weight is not None and sample_weight.shape.rank == 0:
-            # A sample of weight two counts as two samples: its factor by the root of two.
+            # A sample of weight two counts as two, so its factor is multiplied by the root of two.
             root, sample_weight = tf.sqrt(sample_weight), None
         weights = None if sample_weight is None else sample_weight[None]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.loss.variables)
             loss = self.loss.value(x, y, weights)
-            # What layers add to the loss is no sample's, and pulls every gradient the same way.
+            # The losses that layers add belong to no sample, and change every gradient alike.
             for added in self.loss.model.losses:
                 loss -= tf.cast(added, loss.dtype)
-        found = objective.derivative(tape, loss, self.loss.variables)
-        return [(tf.cast(root, each.dtype) * each)[None] for each in found]
+        gradients = objective.differentiate(tape, loss, self.loss.variables)
+        return [(tf.cast(root, gradient.dtype) * gradient)[None] for gradient in gradients]
 
     def _gauss_newton(self, x: Any, y: Any, sample_weight: Any, index: Any) -> list[Any]:
         weights = None if sample_weight is None else sample_weight[None]
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as outer:
             outer.watch(self.loss.variables)
             outputs = self.loss.model(x, training=False)
-            starts = [head for each in keras.tree.flatten(outputs) for head in heads(each)]
+            starts = [
+                tensor
+                for output in keras.tree.flatten(outputs)
+                for tensor in find_loss_inputs(output)
+            ]
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch(starts)
-                loss = self.loss.of_outputs(x, y, outputs, weights)
+                loss = self.loss.compute_loss(x, y, outputs, weights)
             slopes = inner.gradient(loss, starts)
-            used = [(h, s) for h, s in zip(starts, slopes, strict=True) if s is not None]
+            used = [
+                (tensor, slope)
+                for tensor, slope in zip(starts, slopes, strict=True)
+                if slope is not None
+            ]
             z, slope = (
-                tf.concat([tf.reshape(e, [-1]) for e in each], 0)
-                for each in zip(*used, strict=True)
+                tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
+                for tensors in zip(*used, strict=True)
             )
-        number = z.shape[0]  # of outputs
-        if number is None or number > LARGEST:
+        number = z.shape[0]  # how many outputs there are
+        if number is None or number > MAX_OUTPUTS:
             raise ValueError(
                 f"a sample has {number or 'an unknown number of'} outputs; the Gauss-Newton matrix "
-                f'is built for up to {LARGEST}. Write "empirical_fisher" in place of '
+                f'is built for up to {MAX_OUTPUTS}. Write "empirical_fisher" in place of '
                 '"gauss_newton".'
             )
-        used_heads = [head for head, _ in used]
+        used_inputs = [tensor for tensor, _ in used]
         columns = outer.jacobian(
-            slope, used_heads, unconnected_gradients="zero", experimental_use_pfor=False
+            slope, used_inputs, unconnected_gradients="zero", experimental_use_pfor=False
         )
-        hessian = tf.concat([tf.reshape(each, (number, -1)) for each in columns], 1)
+        hessian = tf.concat([tf.reshape(column, (number, -1)) for column in columns], 1)
         eigenvalues, vectors = tf.linalg.eigh((hessian + tf.transpose(hessian)) / 2)
         root = vectors * tf.sqrt(tf.maximum(eigenvalues, 0))  # [output, factor]
-        if number > self.exact:  # with random signs, products of different factors cancel
+        if number > self.exact:  # with random signs, mixed products cancel in the mean
             shape = (number, self.draws)
             signs = tf.random.stateless_uniform(shape, (self.seed, index), 0, 2, tf.int32)
             root = root @ tf.cast(2 * signs - 1, root.dtype) / self.draws**0.5
-        found = [
-            objective.derivative(outer, z, self.loss.variables, output_gradients=root[:, c])
+        factors = [
+            objective.differentiate(outer, z, self.loss.variables, output_gradients=root[:, c])
             for c in range(root.shape[1])
         ]
-        return [tf.stack(each) for each in zip(*found, strict=True)]
+        return [tf.stack(rows) for rows in zip(*factors, strict=True)]
 
 
-def heads(output: Any) -> list[Any]:
-    """The tensors that a loss may start from: Keras's own look behind a softmax or sigmoid."""
+def find_loss_inputs(output: Any) -> list[Any]:
+    """Returns the tensors that a loss may start from: an output, and the logits behind it."""
     logits = private.logits(output)
     if logits is None and output.op.type in ("Softmax", "Sigmoid"):
         logits = output.op.inputs[0]
     return [output] if logits is None else [output, logits]
 
 
-def _samples(x: Any, y: Any, sample_weight: Any) -> Any:
-    """What a loop over samples takes: their numbers in the batch, and all that they have."""
+def _pack_samples(x: Any, y: Any, sample_weight: Any) -> Any:
+    """Packs what a loop over samples takes: their indices in the batch, x, y and weights."""
     numbers = tf.range(tf.shape(keras.tree.flatten(x)[0])[0])
     return (numbers, x, y) if sample_weight is None else (numbers, x, y, sample_weight)

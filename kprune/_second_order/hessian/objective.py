@@ -1,4 +1,4 @@
-"""A model's own compiled loss as a function of some of its weights."""
+"""Evaluates and differentiates a model's own compiled loss."""
 
 import contextlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -16,15 +16,15 @@ T = TypeVar("T")
 
 
 class Objective:
-    """The compiled loss of a model, in inference mode, and its derivatives.
+    """Evaluates the compiled loss of a model in inference mode, and its derivatives.
 
     Dropout is off, batch normalisation uses its moving statistics, sample weights count as in
-    `fit`, and losses that layers add (regularizers) are part of it.
+    `fit`, and losses that layers add (regularizers) are included.
 
     Args:
         model: a compiled model.
-        variables: the weights that it is a function of.
-        who: whose objective it is, for messages.
+        variables: the weights by which the loss is differentiated.
+        caller: the name of what needs the loss, for messages.
 
     Raises:
         ValueError: the model is not compiled.
@@ -34,37 +34,39 @@ class Objective:
         True
     """
 
-    def __init__(self, model: keras.Model, variables: Sequence[keras.Variable], who: str) -> None:
+    def __init__(
+        self, model: keras.Model, variables: Sequence[keras.Variable], caller: str
+    ) -> None:
         if not model.compiled:
             raise ValueError(
-                f"{who} needs a loss, and {model.name} has none; expected a compiled model. "
+                f"{caller} needs a loss, and {model.name} has none; expected a compiled model. "
                 'Write model.compile("adam", "sparse_categorical_crossentropy") first.'
             )
-        self.model, self.who = model, who
-        self.variables = [each.value for each in variables]
+        self.model, self.caller = model, caller
+        self.variables = [variable.value for variable in variables]
 
-    def traced(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns a function compiled, or what was compiled for the same key, loss and weights.
+    def compile_once(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a compiled function, the earlier one for the same key, loss and weights.
 
-        A cut in several parts looks at the same curvature again and again, and to trace it takes
-        longer than to compute it. Traces are kept until the model computes something else.
+        A mask update in several steps computes the same curvature again and again, and tracing it
+        takes longer than computing it. Traces are kept until the model changes.
 
         Args:
-            key: tells functions of the same loss and weights apart.
-            function: of `(x, y, sample_weight)` and more tensors.
+            key: identifies the function among those of the same loss and weights.
+            function: a function of `(x, y, sample_weight)` and more tensors.
         """
         traces = compiled.traces(self.model)
-        whole = key, tuple(id(each) for each in self.variables)
-        if whole not in traces:
-            traces[whole] = compiled.compile_function(function)
-        return traces[whole]
+        full_key = key, tuple(id(variable) for variable in self.variables)
+        if full_key not in traces:
+            traces[full_key] = compiled.compile_function(function)
+        return traces[full_key]
 
     def value(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """Returns the loss of a batch: a scalar tensor."""
-        return self.of_outputs(x, y, self.model(x, training=False), sample_weight)
+        return self.compute_loss(x, y, self.model(x, training=False), sample_weight)
 
-    def of_outputs(self, x: Any, y: Any, outputs: Any, sample_weight: Any = None) -> Any:
-        """Returns the loss of a batch whose outputs are known."""
+    def compute_loss(self, x: Any, y: Any, outputs: Any, sample_weight: Any = None) -> Any:
+        """Returns the loss of a batch with given outputs."""
         return self.model.compute_loss(x, y, outputs, sample_weight, training=False)
 
     def gradient(self, x: Any, y: Any, sample_weight: Any = None) -> list[Any]:
@@ -72,60 +74,62 @@ class Objective:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.variables)
             loss = self.value(x, y, sample_weight)
-        return derivative(tape, loss, self.variables)
+        return differentiate(tape, loss, self.variables)
 
     @contextlib.contextmanager
-    def undisturbed(self) -> Iterator[None]:
-        """Keeps the model's metrics as they are: losses of several outputs count themselves."""
-        variables = [each for metric in self.model.metrics for each in metric.variables]
-        held = [tf.identity(each.value) for each in variables]
+    def preserve_metrics(self) -> Iterator[None]:
+        """Restores the model's metrics after a block: losses of several outputs update them."""
+        variables = [variable for metric in self.model.metrics for variable in metric.variables]
+        values = [tf.identity(variable.value) for variable in variables]
         try:
             yield
         finally:
-            for variable, value in zip(variables, held, strict=True):
+            for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
-    def over(
+    def map_batches(
         self, data: calibration.Calibration, function: Callable[..., T], what: str
     ) -> Iterator[tuple[calibration.Batch, T]]:
-        """Yields each batch with `function(x, y, sample_weight)` of it.
+        """Yields each batch with the value of a function for it.
 
         Args:
             data: the calibration data.
-            function: of tensors; compile it with `tf.function`.
-            what: shown in front of the progress bar.
+            function: a function of `(x, y, sample_weight)`, compiled with `tf.function`.
+            what: the text in front of the progress bar.
         """
-        with self.undisturbed():
+        with self.preserve_metrics():
             yield from data.map(
                 lambda batch: function(batch.x, batch.y, batch.sample_weight),
-                f"{self.who}: {what}",
+                f"{self.caller}: {what}",
             )
 
-    def mean(self, data: calibration.Calibration) -> float:
-        """Returns the loss over all data, each batch in proportion to its samples."""
-        value = self.traced("value", self.value)
+    def mean_loss(self, data: calibration.Calibration) -> float:
+        """Returns the mean of the loss over all samples."""
+        value = self.compile_once("value", self.value)
         return float(self.average(data, lambda *batch: [value(*batch)], "loss")[0])
 
     def average(
         self, data: calibration.Calibration, function: Callable[..., Any], what: str
     ) -> list[Array]:
-        """Returns the mean over all data of a function of batches, each by its samples.
+        """Returns the mean of a function of batches, each in proportion to its samples.
 
         Args:
             data: the calibration data.
-            function: of `(x, y, sample_weight)`, to a list of tensors or arrays.
-            what: shown in front of the progress bar.
+            function: a function of `(x, y, sample_weight)` to a list of tensors or arrays.
+            what: the text in front of the progress bar.
         """
         totals: list[Array] = []
         samples = 0
-        for batch, found in self.over(data, function, what):
-            arrays = [batch.size * np.asarray(each, np.float64) for each in found]
+        for batch, values in self.map_batches(data, function, what):
+            arrays = [batch.size * np.asarray(value, np.float64) for value in values]
             totals = [a + b for a, b in zip(totals, arrays, strict=True)] if totals else arrays
             samples += batch.size
         return [total / samples for total in totals]
 
 
-def derivative(tape: tf.GradientTape, target: Any, variables: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns `tape.gradient`, zero where nothing leads there and dense for embeddings."""
-    found = tape.gradient(target, variables, unconnected_gradients="zero", **kwargs)
-    return [tf.convert_to_tensor(each) for each in found]
+def differentiate(
+    tape: tf.GradientTape, target: Any, variables: Sequence[Any], **kwargs: Any
+) -> Any:
+    """Returns `tape.gradient`, zero for unconnected variables and dense for embeddings."""
+    gradients = tape.gradient(target, variables, unconnected_gradients="zero", **kwargs)
+    return [tf.convert_to_tensor(gradient) for gradient in gradients]

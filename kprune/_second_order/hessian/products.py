@@ -1,16 +1,16 @@
-"""Hessian-vector products: the curvature along a direction, for the price of two gradients."""
+"""Multiplies the Hessian of a loss by vectors, at the cost of about two gradients."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 
 from kprune._second_order.hessian import objective
 
-Mode = Literal["reverse_over_reverse", "forward_over_reverse"]
+Mode: TypeAlias = Literal["reverse_over_reverse", "forward_over_reverse"]
 
 
-def hessian_vector(
+def build_hessian_vector_product(
     loss: objective.Objective, mode: Mode = "reverse_over_reverse"
 ) -> Callable[..., list[Any]]:
     """Returns a function that multiplies the Hessian of a batch's loss by a vector.
@@ -20,12 +20,12 @@ def hessian_vector(
     Args:
         loss: the compiled loss as a function of weights.
         mode: "reverse_over_reverse" differentiates the gradient's product with `v` once more and
-            works with every layer; "forward_over_reverse" carries `v` forward through the gradient
-            and holds less in memory, but TensorFlow cannot do so through a recurrent layer's loop.
+            works with every layer; "forward_over_reverse" differentiates the gradient in forward
+            mode and takes less memory, but TensorFlow cannot do so in a recurrent layer's loop.
 
     Returns:
-        A function of `(x, y, sample_weight, vector)`, the vector a list of tensors shaped as the
-        weights, to a list of such tensors. Compile it with `tf.function`.
+        A function of `(x, y, sample_weight, vector)`; the vector and the result are lists of
+        tensors in the shapes of the weights. Compile it with `tf.function`.
 
     Raises:
         ValueError: the mode is unknown.
@@ -33,7 +33,7 @@ def hessian_vector(
     Example:
         >>> from kprune._second_order.hessian import Objective
         >>> kernel = model.layers[0].kernel
-        >>> product = hessian_vector(Objective(model, [kernel], "example"))
+        >>> product = build_hessian_vector_product(Objective(model, [kernel], "example"))
         >>> product(x, y, None, [np.ones(kernel.shape, "float32")])[0].shape
         TensorShape([12, 16])
 
@@ -41,28 +41,28 @@ def hessian_vector(
         Pearlmutter, Fast Exact Multiplication by the Hessian, 1994.
     """
     if mode == "reverse_over_reverse":
-        return lambda x, y, sample_weight, v: _reverse(loss, x, y, sample_weight, v)
+        return lambda *arguments: _differentiate_in_reverse(loss, *arguments)
     if mode == "forward_over_reverse":
-        return lambda x, y, sample_weight, v: _forward(loss, x, y, sample_weight, v)
+        return lambda *arguments: _differentiate_forward(loss, *arguments)
     raise ValueError(
         f'mode={mode!r}; expected "reverse_over_reverse" or "forward_over_reverse". '
         'Write mode="reverse_over_reverse".'
     )
 
 
-def _reverse(
+def _differentiate_in_reverse(
     loss: objective.Objective, x: Any, y: Any, sample_weight: Any, v: Sequence[Any]
 ) -> list[Any]:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(loss.variables)
         gradient = loss.gradient(x, y, sample_weight)
-    return objective.derivative(tape, gradient, loss.variables, output_gradients=list(v))
+    return objective.differentiate(tape, gradient, loss.variables, output_gradients=list(v))
 
 
-def _forward(
+def _differentiate_forward(
     loss: objective.Objective, x: Any, y: Any, sample_weight: Any, v: Sequence[Any]
 ) -> list[Any]:
-    tangents = [tf.convert_to_tensor(each) for each in v]
+    tangents = [tf.convert_to_tensor(tangent) for tangent in v]
     with tf.autodiff.ForwardAccumulator(loss.variables, tangents) as forward:
         gradient = loss.gradient(x, y, sample_weight)
-    return [forward.jvp(each, unconnected_gradients="zero") for each in gradient]
+    return [forward.jvp(tensor, unconnected_gradients="zero") for tensor in gradient]

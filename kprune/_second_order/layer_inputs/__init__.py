@@ -1,1 +1,1 @@
-"""Reads what layers multiply their kernels with, and accumulates its Gram matrices."""
+"""Observes the inputs of layers, and accumulates their Gram matrices."""

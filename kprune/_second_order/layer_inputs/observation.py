@@ -1,4 +1,4 @@
-"""A pass over calibration data in which layers tell their inputs."""
+"""Observes the inputs of layers in a pass over calibration data."""
 
 import contextlib
 import inspect
@@ -25,109 +25,118 @@ def observe(
     data: calibration.Calibration,
     hold_out: bool = True,
     before: Mapping[Weight, Array] | None = None,
-) -> dict[int, gram_matrices.Split]:
+) -> dict[int, gram_matrices.SplitGram]:
     """Accumulates the Gram matrix of each weight's inputs, in inference mode.
 
-    Positions behind a Keras mask do not count, and samples count by their weights. A layer without
-    a reader is taken to have uncorrelated inputs of power one, and a warning says so.
+    Positions that a Keras mask excludes do not count, and samples count by their weights. The
+    inputs of a layer without a reader are assumed to be uncorrelated with power one, with a
+    warning.
 
     Args:
         weights: masked weights of the model.
         data: calibration data; labels are not needed.
-        hold_out: keep every fifth sample apart, to check on.
-        before: weights that have been pruned already, with the values that they had. The model is
-            then called twice, so that inputs now meet those of the model that is to be kept.
+        hold_out: whether every fifth sample is held out.
+        before: weights that have been pruned already, with their earlier values. The model is then
+            called twice for each batch, to multiply the present inputs by the earlier ones.
 
     Returns:
         The Gram matrices, by the `id` of the weight's variable.
 
     Raises:
-        ValueError: inputs of a layer hold NaN or infinity, or their Gram matrix is larger than the
-            machine's memory.
+        ValueError: the inputs of a layer contain NaN or infinity, or a reader returns rows of the
+            wrong size.
+        MemoryError: a Gram matrix takes more than half of the machine's memory.
     """
-    found = {id(each.variable): _empty(each) for each in weights}
-    known: dict[int, tuple[Any, list[Weight]]] = {}
+    splits = {id(weight.variable): _make_empty(weight) for weight in weights}
+    observed: dict[int, tuple[Any, list[Weight]]] = {}
     unread: list[Weight] = []
     for weight in weights:
-        layer = owner(weight.location)
-        if readers.reader(layer) is None:
+        layer = find_called_layer(weight.location)
+        if readers.find_reader(layer) is None:
             unread.append(weight)
         else:
-            known.setdefault(id(layer), (layer, []))[1].append(weight)
+            observed.setdefault(id(layer), (layer, []))[1].append(weight)
     batch: calibration.Batch | None = None
-    earlier: list[readers.Rows] = []  # of a batch, in the order of the calls
-    first = False  # whether the model is as it was before
+    earlier: list[readers.Rows] = []  # the inputs of the dense model, in the order of the calls
+    is_earlier = False  # whether the model has its earlier values
 
-    def note(layer: Any, taken: Mapping[str, readers.Rows]) -> None:
-        for weight in known[id(layer)][1]:
-            rows = taken.get(weight.variable.name)
+    def note(layer: Any, rows_of: Mapping[str, readers.Rows]) -> None:
+        for weight in observed[id(layer)][1]:
+            rows = rows_of.get(weight.variable.name)
             if rows is None:
-                if taken and weight not in unread:  # a bias, which only a filter makes prunable
+                if rows_of and weight not in unread:  # a bias that a filter names
                     unread.append(weight)
-            elif first:
+            elif is_earlier:
                 earlier.append(rows)
             elif batch is not None:
-                old = earlier.pop(0) if before else None
-                _add(found[id(weight.variable)], rows, old, batch, hold_out)
+                earlier_rows = earlier.pop(0) if before else None
+                _add_rows(splits[id(weight.variable)], rows, earlier_rows, batch, hold_out)
 
-    def forward(given: calibration.Batch) -> None:
-        nonlocal batch, first
-        batch = given
+    def forward(next_batch: calibration.Batch) -> None:
+        nonlocal batch, is_earlier
+        batch = next_batch
         if before:
-            first = True
+            is_earlier = True
             with masked_weights.temporary_values(before):
-                data.model(given.x, training=False)
-        first = False
-        data.model(given.x, training=False)
+                data.model(batch.x, training=False)
+        is_earlier = False
+        data.model(batch.x, training=False)
 
-    with _reading([layer for layer, _ in known.values()], note):
-        for given, _ in data.map(forward, f"{data.who}: inputs of {len(weights)} weights"):
-            _count(found, given, hold_out)
+    with _note_inputs([layer for layer, _ in observed.values()], note):
+        what = f"{data.caller}: inputs of {len(weights)} weights"
+        for observed_batch, _ in data.map(forward, what):
+            _count_samples(splits, observed_batch, hold_out)
     for weight in unread:
-        _without_reader(weight, found[id(weight.variable)])
-    for split in found.values():
+        _assume_uncorrelated(weight, splits[id(weight.variable)])
+    for split in splits.values():
         for gram in (split.fit, split.held_out):
             if gram.total is not None and not np.isfinite(gram.total).all():
                 raise ValueError(
                     f"The inputs of {gram.path} hold NaN or infinity; expected finite numbers. "
                     "Check the weights before it with kprune.report(model) and numpy.isfinite."
                 )
-    return found
+    return splits
 
 
-def in_order(weights: Sequence[Weight], data: calibration.Calibration) -> list[list[Weight]]:
+def group_in_order(weights: Sequence[Weight], data: calibration.Calibration) -> list[list[Weight]]:
     """Groups weights by layer, in the order in which data flows through the layers.
 
     Args:
         weights: masked weights of the model.
-        data: calibration data, of which one sample is used.
+        data: calibration data; one sample of it is used.
     """
-    layers = {id(owner(each.location)): owner(each.location) for each in weights}
+    layers = {
+        id(find_called_layer(weight.location)): find_called_layer(weight.location)
+        for weight in weights
+    }
     order: dict[int, None] = {}
     with hooks.observe_calls(list(layers.values()), lambda layer, *_: order.setdefault(id(layer))):
         batch = next(iter(data))
-        data.model(keras.tree.map_structure(lambda each: each[:1], batch.x), training=False)
-    places = [*order, *(each for each in layers if each not in order)]
-    return [[w for w in weights if id(owner(w.location)) == place] for place in places]
+        data.model(keras.tree.map_structure(lambda array: array[:1], batch.x), training=False)
+    ids = [*order, *(layer_id for layer_id in layers if layer_id not in order)]
+    return [
+        [weight for weight in weights if id(find_called_layer(weight.location)) == layer_id]
+        for layer_id in ids
+    ]
 
 
-def owner(location: Location) -> keras.layers.Layer:
-    """Returns the layer whose calls show a weight's inputs: for a cell, the layer that steps it."""
-    around = [each for each in location.owners if isinstance(each, keras.layers.RNN)]
-    return around[-1] if around and around[-1].cell is location.layer else location.layer
+def find_called_layer(location: Location) -> keras.layers.Layer:
+    """Returns the layer that is called with a weight's inputs: for a cell, its recurrent layer."""
+    recurrent = [owner for owner in location.owners if isinstance(owner, keras.layers.RNN)]
+    return recurrent[-1] if recurrent and recurrent[-1].cell is location.layer else location.layer
 
 
 @contextlib.contextmanager
-def _reading(layers: Sequence[Any], note: Callable[[Any, Any], None]) -> Iterator[None]:
-    """Reads the inputs of layers at each call, everything run eagerly."""
+def _note_inputs(layers: Sequence[Any], note: Callable[[Any, Any], None]) -> Iterator[None]:
+    """Notes the inputs of layers at each call during a block, in which all code runs eagerly."""
 
-    def reading(layer: Any, read: readers.Reader) -> Callable[..., Any]:
+    def make_call(layer: Any, reader: readers.Reader) -> Callable[..., Any]:
         names = list(inspect.signature(layer.call).parameters)
 
         def call(original: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
-            taken = read(layer, x, {**dict(zip(names[1:], args, strict=False)), **kwargs})
+            rows_of = reader(layer, x, {**dict(zip(names[1:], args, strict=False)), **kwargs})
             mask = private.time_mask(x)
-            note(layer, {name: _behind(rows, mask) for name, rows in taken.items()})
+            note(layer, {name: _apply_time_mask(rows, mask) for name, rows in rows_of.items()})
             return original(x, *args, **kwargs)
 
         return call
@@ -135,23 +144,23 @@ def _reading(layers: Sequence[Any], note: Callable[[Any, Any], None]) -> Iterato
     eager = tf.config.functions_run_eagerly()
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            read = readers.reader(layer)
-            if read is not None:
-                stack.enter_context(hooks.replace_call(layer, reading(layer, read)))
-        tf.config.run_functions_eagerly(True)  # a call under `tf.function` shows no values
+            reader = readers.find_reader(layer)
+            if reader is not None:
+                stack.enter_context(hooks.replace_call(layer, make_call(layer, reader)))
+        tf.config.run_functions_eagerly(True)  # inside a `tf.function` tensors have no values
         stack.callback(tf.config.run_functions_eagerly, eager)
         yield
 
 
-def _behind(rows: readers.Rows, mask: Any) -> readers.Rows:
-    """Leaves out positions behind a Keras mask, where the layer is called with one."""
+def _apply_time_mask(rows: readers.Rows, mask: Any) -> readers.Rows:
+    """Excludes the positions that a Keras mask excludes, if the layer is called with one."""
     if mask is None or rows.present is not None or mask.shape != rows.values.shape[:2]:
         return rows
     return readers.Rows(rows.values, rows.group, tf.cast(mask, tf.float32))
 
 
-def _add(
-    split: gram_matrices.Split,
+def _add_rows(
+    split: gram_matrices.SplitGram,
     rows: readers.Rows,
     before: readers.Rows | None,
     batch: calibration.Batch,
@@ -161,51 +170,53 @@ def _add(
     weight = np.ones((samples, positions))
     if rows.present is not None:
         weight = weight * np.asarray(rows.present, np.float64)
-    held = np.zeros(samples, bool)
-    if samples == batch.size:  # else a layer mixes samples and positions, and none can be told
-        weight = weight * sample_weights(batch, positions)
-        held = batch.held_out & hold_out
-    _check_size(split.fit, rows)
-    for gram, chosen in ((split.fit, ~held), (split.held_out, held)):
-        if chosen.any():
-            old = None if before is None else _of_samples(before, chosen)
-            gram.add(_of_samples(rows, chosen), weight[chosen], old)
+    is_held_out = np.zeros(samples, bool)
+    if samples == batch.size:  # else the layer mixes samples and positions
+        weight = weight * broadcast_sample_weights(batch, positions)
+        is_held_out = batch.held_out & hold_out
+    _validate_size(split.fit, rows)
+    for gram, selected in ((split.fit, ~is_held_out), (split.held_out, is_held_out)):
+        if selected.any():
+            earlier = None if before is None else _select_samples(before, selected)
+            gram.add(_select_samples(rows, selected), weight[selected], earlier)
 
 
-def _of_samples(rows: readers.Rows, chosen: Array) -> readers.Rows:
+def _select_samples(rows: readers.Rows, selected: Array) -> readers.Rows:
     values = np.asarray(rows.values)
-    return readers.Rows(values if chosen.all() else values[chosen], rows.group)
+    return readers.Rows(values if selected.all() else values[selected], rows.group)
 
 
-def _count(found: dict[int, gram_matrices.Split], batch: calibration.Batch, hold_out: bool) -> None:
-    held = batch.held_out & hold_out
-    weight = sample_weights(batch, 1)[:, 0]
-    for split in found.values():
-        split.fit.samples += float(weight[~held].sum())
-        split.held_out.samples += float(weight[held].sum())
+def _count_samples(
+    splits: dict[int, gram_matrices.SplitGram], batch: calibration.Batch, hold_out: bool
+) -> None:
+    is_held_out = batch.held_out & hold_out
+    weight = broadcast_sample_weights(batch, 1)[:, 0]
+    for split in splits.values():
+        split.fit.samples += float(weight[~is_held_out].sum())
+        split.held_out.samples += float(weight[is_held_out].sum())
 
 
-def sample_weights(batch: calibration.Batch, positions: int) -> Array:
-    """Returns the weight of each sample, or each of its positions: [samples, positions or 1]."""
-    given = [each for each in keras.tree.flatten(batch.sample_weight) if each is not None]
+def broadcast_sample_weights(batch: calibration.Batch, positions: int) -> Array:
+    """Returns the weight of each sample, or of each position, [samples, positions or 1]."""
+    given = [array for array in keras.tree.flatten(batch.sample_weight) if array is not None]
     if not given:
         return np.ones((batch.size, 1))
-    arrays = [np.asarray(each, np.float64).reshape(batch.size, -1) for each in given]
-    fits = [a if a.shape[1] == positions else a.mean(1, keepdims=True) for a in arrays]
-    total: Array = sum(fits[1:], start=fits[0]) / len(fits)
-    return total
+    arrays = [np.asarray(array, np.float64).reshape(batch.size, -1) for array in given]
+    columns = [a if a.shape[1] == positions else a.mean(1, keepdims=True) for a in arrays]
+    mean: Array = sum(columns[1:], start=columns[0]) / len(columns)
+    return mean
 
 
-def _empty(weight: Weight) -> gram_matrices.Split:
+def _make_empty(weight: Weight) -> gram_matrices.SplitGram:
     matrix = weight.view.matrix(np.broadcast_to(np.zeros((), bool), weight.view.shape))
     rows, columns = matrix.shape
     fit, held_out = (
         gram_matrices.Gram(weight.path, rows, np.zeros(columns, np.int64)) for _ in range(2)
     )
-    return gram_matrices.Split(fit, held_out)
+    return gram_matrices.SplitGram(fit, held_out)
 
 
-def _without_reader(weight: Weight, split: gram_matrices.Split) -> None:
+def _assume_uncorrelated(weight: Weight, split: gram_matrices.SplitGram) -> None:
     for gram in (split.fit, split.held_out):
         gram.total = np.full(gram.rows, gram.samples / 2)
     warnings.warn(
@@ -216,16 +227,16 @@ def _without_reader(weight: Weight, split: gram_matrices.Split) -> None:
     )
 
 
-def _check_size(gram: gram_matrices.Gram, rows: readers.Rows) -> None:
+def _validate_size(gram: gram_matrices.Gram, rows: readers.Rows) -> None:
     if gram.total is not None or len(rows.values.shape) < 4:
         return
     *_, groups, size = rows.values.shape
     if size != gram.rows:
         raise ValueError(
-            f"The reader of {gram.path} gives rows of {size} values; its matrix has {gram.rows} "
-            "rows. Mend the reader in kprune.criteria.READERS."
+            f"The reader of {gram.path} returns rows of {size} values; its matrix has {gram.rows} "
+            "rows. Correct the reader in kprune.criteria.READERS."
         )
-    memory.check(
+    memory.require(
         8 * groups * size**2,
         f"{gram.path} has {size:,} inputs; their Gram matrix",
         f"Leave it out with kprune.wrap(model, exclude={gram.path!r}), or use a criterion without "

@@ -1,14 +1,14 @@
-"""What a kernel is multiplied with: for each kind of layer, its inputs as rows of a matrix.
+"""Extracts the inputs of each kernel from a call of its layer, as rows of a matrix.
 
-A reader looks at a call of a layer, and gives for each of its kernels the vectors that the columns
-of the kernel's matrix [input, output] (`weights.Site.view`) are multiplied with. A layer of one's
-own gets a reader by `kprune.criteria.READERS[MyLayer] = reader`.
+A reader takes a call of a layer, and returns for each of its kernels the vectors by which the
+columns of the kernel's matrix [input, output] (`Weight.view`) are multiplied. Register a reader for
+a layer of your own by `kprune.criteria.READERS[MyLayer] = reader`.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -22,12 +22,12 @@ layers, ops = keras.layers, keras.ops
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-    """The inputs of one kernel, in one call of its layer.
+    """Holds the inputs of one kernel in one call of its layer.
 
     Args:
         values: [samples, positions, groups, rows], floating: at each position of each sample the
-            vector that the columns of a group are multiplied with. Or [samples, positions], whole
-            numbers: the row that is looked up.
+            vector by which the columns of a group are multiplied. Or [samples, positions],
+            integers: the index of the row that is looked up.
         group: for each column of the kernel's matrix, its group. Default: one group.
         present: [samples, positions], the weight of each position. Default: one.
     """
@@ -37,18 +37,18 @@ class Rows:
     present: Any = None
 
 
-Call = Mapping[str, Any]  # what else the layer is called with, by name
-Reader = Callable[[Any, Any, Call], dict[str, Rows]]
+Call: TypeAlias = Mapping[str, Any]  # the other arguments of the layer's call, by name
+Reader: TypeAlias = Callable[[Any, Any, Call], dict[str, Rows]]
 
 
-def dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
-    """`y = x W`, at each position of the axes between the first and the last."""
-    return {"kernel": Rows(_flat(x, x.shape[-1])[:, :, None])}
+def extract_dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+    """Extracts x of `y = x W`, at each position of the axes between the first and the last."""
+    return {"kernel": Rows(_flatten(x, x.shape[-1])[:, :, None])}
 
 
-def einsum_dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
-    """`y = einsum(equation, x, W)`: letters of both that stay in the result make groups."""
-    given, kernel, result = _letters(layer.equation, len(x.shape))
+def extract_einsum_dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+    """Extracts x of `y = einsum(equation, x, W)`; letters in x, W and y make groups."""
+    given, kernel, result = _parse_equation(layer.equation, len(x.shape))
     summed = "".join(a for a in kernel if a in given and a not in result)
     batch = "".join(a for a in kernel if a in given and a in result)
     places = "".join(a for a in given if a in result and a not in batch)
@@ -63,28 +63,28 @@ def einsum_dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     if batch:
         grid = np.indices(shape)
         group = np.ravel_multi_index([grid[outputs.index(a)] for a in batch], sizes).reshape(-1)
-    return {"kernel": Rows(_flat(values, *values.shape[-2:]), group)}
+    return {"kernel": Rows(_flatten(values, *values.shape[-2:]), group)}
 
 
-def convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
-    """Patches of the window: `y = patch(x) W` at each place, groups of channels by themselves."""
-    patches = _patches(layer, x)
+def extract_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+    """Extracts patches of `y = patch(x) W` at each position, for each group of channels."""
+    patches = _extract_patches(layer, x)
     *places, window, channels = patches.shape
     patches = patches.reshape(*places, window, layer.groups, channels // layer.groups)
     values = np.swapaxes(patches, 2, 3).reshape(*places, layer.groups, -1)
-    each = layer.filters // layer.groups
-    return {"kernel": Rows(values, np.repeat(np.arange(layer.groups), each))}
+    per_group = layer.filters // layer.groups
+    return {"kernel": Rows(values, np.repeat(np.arange(layer.groups), per_group))}
 
 
-def depthwise_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
-    """Patches of the window, each channel a group."""
-    values = np.swapaxes(_patches(layer, x), 2, 3)
+def extract_depthwise_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+    """Extracts patches; each channel is a group."""
+    values = np.swapaxes(_extract_patches(layer, x), 2, 3)
     return {"kernel": Rows(values, np.repeat(np.arange(values.shape[2]), layer.depth_multiplier))}
 
 
-def separable_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
-    """A depthwise convolution, and what it gives to the pointwise one."""
-    first = depthwise_convolution(layer, x, call)["kernel"]
+def extract_separable_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+    """Extracts the inputs of the depthwise convolution, and of the pointwise one after it."""
+    first = extract_depthwise_convolution(layer, x, call)["kernel"]
     kernel = np.asarray(layer.depthwise_kernel)  # [*window, channel, multiplier]
     kernel = kernel.reshape(-1, *kernel.shape[-2:])
     between = np.einsum("npcw,wcm->npcm", first.values, kernel)
@@ -92,37 +92,37 @@ def separable_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     return {"depthwise_kernel": first, "pointwise_kernel": Rows(pointwise)}
 
 
-def transposed_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
-    """For each place of the output, the inputs that reach it through each part of the window."""
-    patches = _transposed_patches(layer, x)
+def extract_transposed_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+    """Extracts for each output position the inputs that reach it through the window."""
+    patches = _extract_transposed_patches(layer, x)
     return {"kernel": Rows(patches.reshape(*patches.shape[:2], 1, -1))}
 
 
-def embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
-    """The rows that are looked up; the way back to words, where they are tied, does not count."""
-    return {} if call.get("reverse") else {"embeddings": Rows(_flat(tf.cast(x, tf.int64)))}
+def extract_embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+    """Extracts the indices of the rows that are looked up, but not those of a reverse call."""
+    return {} if call.get("reverse") else {"embeddings": Rows(_flatten(tf.cast(x, tf.int64)))}
 
 
-def position_embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
-    """The rows of the places of a sequence, one after another unless the call says which."""
+def extract_position_embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+    """Extracts the positions of a sequence, consecutive unless the call gives them."""
     positions = call.get("positions")
     if positions is None:
         positions = tf.range(x.shape[-2]) + tf.cast(call.get("start_index", 0), tf.int32)
-    return {"embeddings": Rows(_flat(tf.broadcast_to(positions, x.shape[:-1])))}
+    return {"embeddings": Rows(_flatten(tf.broadcast_to(positions, x.shape[:-1])))}
 
 
-def recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
-    """`x_t` for the kernel and `h_{t-1}` for the recurrent kernel, steps behind a mask left out.
+def extract_recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
+    """Extracts `x_t` for the kernel and `h_{t-1}` for the recurrent kernel, without masked steps.
 
-    The layer runs once more, to give its output at every step. A GRU that resets before the product
-    (`reset_after=False`) multiplies the candidate's columns with `r_t * h_{t-1}`.
+    The layer is called once more, for its output at every step. A GRU that resets before the
+    product (`reset_after=False`) multiplies the candidate's columns by `r_t * h_{t-1}`.
     """
     cell, mask, states = layer.cell, call.get("mask"), call.get("initial_state")
     if states is None:
         states = layer.states if layer.stateful else layer.get_initial_state(len(x))
-        states = [tf.convert_to_tensor(each) for each in keras.tree.flatten(states)]
+        states = [tf.convert_to_tensor(state) for state in keras.tree.flatten(states)]
     first = keras.tree.flatten(states)[0]
-    after = _outputs(layer, x, states, mask)  # [samples, steps, units]
+    after = _compute_outputs(layer, x, states, mask)  # [samples, steps, units]
     if layer.go_backwards:
         x, mask = tf.reverse(x, [1]), None if mask is None else tf.reverse(mask, [1])
     before = tf.concat([tf.cast(first, after.dtype)[:, None], after[:, :-1]], 1)
@@ -143,51 +143,51 @@ def recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     }
 
 
-# By class, or by the name of a class whose package need not be there.
+# By class, or by the name of a class whose package may be missing.
 READERS: dict[type | str, Reader] = {
-    layers.Dense: dense,
-    layers.EinsumDense: einsum_dense,
-    layers.Conv1D: convolution,
-    layers.Conv2D: convolution,
-    layers.Conv3D: convolution,
-    layers.DepthwiseConv1D: depthwise_convolution,
-    layers.DepthwiseConv2D: depthwise_convolution,
-    layers.SeparableConv1D: separable_convolution,
-    layers.SeparableConv2D: separable_convolution,
-    layers.Conv1DTranspose: transposed_convolution,
-    layers.Conv2DTranspose: transposed_convolution,
-    layers.Conv3DTranspose: transposed_convolution,
-    layers.Embedding: embedding,
-    "PositionEmbedding": position_embedding,  # KerasHub's
-    layers.SimpleRNN: recurrent,
-    layers.LSTM: recurrent,
-    layers.GRU: recurrent,
+    layers.Dense: extract_dense,
+    layers.EinsumDense: extract_einsum_dense,
+    layers.Conv1D: extract_convolution,
+    layers.Conv2D: extract_convolution,
+    layers.Conv3D: extract_convolution,
+    layers.DepthwiseConv1D: extract_depthwise_convolution,
+    layers.DepthwiseConv2D: extract_depthwise_convolution,
+    layers.SeparableConv1D: extract_separable_convolution,
+    layers.SeparableConv2D: extract_separable_convolution,
+    layers.Conv1DTranspose: extract_transposed_convolution,
+    layers.Conv2DTranspose: extract_transposed_convolution,
+    layers.Conv3DTranspose: extract_transposed_convolution,
+    layers.Embedding: extract_embedding,
+    "PositionEmbedding": extract_position_embedding,  # KerasHub's
+    layers.SimpleRNN: extract_recurrent,
+    layers.LSTM: extract_recurrent,
+    layers.GRU: extract_recurrent,
 }
 
 
-def reader(layer: keras.layers.Layer) -> Reader | None:
-    """Returns the reader of a layer's class, or of the nearest class that it derives from."""
-    keys = [key for each in type(layer).__mro__ for key in (each, each.__name__)]
+def find_reader(layer: keras.layers.Layer) -> Reader | None:
+    """Returns the reader of a layer's class, or of its nearest base class with one."""
+    keys = [key for base in type(layer).__mro__ for key in (base, base.__name__)]
     return next((READERS[key] for key in keys if key in READERS), None)
 
 
-def _flat(x: Any, *last: int) -> Any:
-    """Flattens the axes between the first and the last ones."""
+def _flatten(x: Any, *last: int) -> Any:
+    """Flattens the axes between the first and the given last ones."""
     return tf.reshape(x, (x.shape[0], math.prod(x.shape[1 : len(x.shape) - len(last)]), *last))
 
 
-def _letters(equation: str, rank: int) -> tuple[str, str, str]:
-    """The letters of `given,kernel->result`, an ellipsis spelled out."""
+def _parse_equation(equation: str, rank: int) -> tuple[str, str, str]:
+    """Returns the letters of `given,kernel->result`, with letters in place of an ellipsis."""
     given, rest = equation.replace(" ", "").split(",")
     kernel, result = rest.split("->")
     free = [a for a in "ABCDEFGHIJ" if a not in equation][: rank - len(given.replace("...", ""))]
-    given, result = (each.replace("...", "".join(free)) for each in (given, result))
+    given, result = (letters.replace("...", "".join(free)) for letters in (given, result))
     return given, kernel, result
 
 
-def _patches(layer: Any, x: Any) -> Array:
-    """What the window of a convolution sees: [samples, positions, window, channel]."""
-    x = _channels_last(layer, x)
+def _extract_patches(layer: Any, x: Any) -> Array:
+    """Returns the patches of a convolution, [samples, positions, window, channel]."""
+    x = _move_channels_last(layer, x)
     samples, *space, channels = x.shape
     reach = [(k - 1) * d + 1 for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True)]
     before, after = [0] * len(space), [0] * len(space)
@@ -206,17 +206,17 @@ def _patches(layer: Any, x: Any) -> Array:
     return seen.reshape(samples, -1, math.prod(layer.kernel_size), channels)
 
 
-def _transposed_patches(layer: Any, x: Any) -> Array:
-    """What reaches each place of a transposed convolution: [samples, positions, window, channel].
+def _extract_transposed_patches(layer: Any, x: Any) -> Array:
+    """Returns the patches of a transposed convolution, [samples, positions, window, channel].
 
-    The layer's own operation is run on each channel by itself with one output for each part of the
-    window, its kernel one there and zero elsewhere: padding is whatever it is.
+    The layer's own operation is called for each channel with one output for each element of the
+    window, whose kernel is one there and zero elsewhere, so any padding is right.
     """
-    x = _channels_last(layer, x)
+    x = _move_channels_last(layer, x)
     samples, *space, channels = x.shape
     folded = np.moveaxis(x, -1, 1).reshape(samples * channels, *space, 1)
     size = math.prod(layer.kernel_size)
-    found = ops.conv_transpose(
+    patches = ops.conv_transpose(
         folded,
         np.eye(size, dtype=x.dtype).reshape(*layer.kernel_size, size, 1),
         list(layer.strides),
@@ -225,23 +225,23 @@ def _transposed_patches(layer: Any, x: Any) -> Array:
         "channels_last",
         layer.dilation_rate,
     )
-    return np.asarray(found).reshape(samples, channels, -1, size).transpose(0, 2, 3, 1)
+    return np.asarray(patches).reshape(samples, channels, -1, size).transpose(0, 2, 3, 1)
 
 
-def _channels_last(layer: Any, x: Any) -> Array:
+def _move_channels_last(layer: Any, x: Any) -> Array:
     x = np.asarray(x)
     x = x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
     return np.moveaxis(x, 1, -1) if layer.data_format == "channels_first" else x
 
 
-def _outputs(layer: Any, x: Any, states: Any, mask: Any) -> Any:
-    """The outputs of a recurrent layer at every step, its own settings and states untouched."""
-    held = layer.return_sequences, layer.return_state, layer.zero_output_for_mask, layer.stateful
+def _compute_outputs(layer: Any, x: Any, states: Any, mask: Any) -> Any:
+    """Returns the outputs of a recurrent layer at every step, without a change to its state."""
     settings = ("return_sequences", "return_state", "zero_output_for_mask", "stateful")
+    own_values = [getattr(layer, name) for name in settings]
     try:
         for name, value in zip(settings, (True, False, False, False), strict=True):
             setattr(layer, name, value)
         return type(layer).call(layer, x, initial_state=states, mask=mask, training=False)
     finally:
-        for name, value in zip(settings, held, strict=True):
+        for name, value in zip(settings, own_values, strict=True):
             setattr(layer, name, value)

@@ -1,15 +1,15 @@
-"""Optimal Brain Surgeon layer by layer: each column of a layer by the layer's own squared error.
+"""Models the squared error of each layer's outputs by one quadratic for each column.
 
 For a column w of the dense layer, with inputs X, and v of the pruned one, with inputs x,
 
-`|V^T x - W^T X|^2 / n`  is  `(v - t)^T H (v - t) / 2` and a constant,  `t = H^-1 C w`,
+`|V^T x - W^T X|^2 / n`  is  `(v - t)^T H (v - t) / 2` plus a constant,  `t = H^-1 C w`,
 
-`H = 2 x x^T / n` and `C = 2 x X^T / n`: what the layer aims at is t, which is w itself where its
-inputs are what they were. Damping pulls to the weights as they are: `t = (H + a I)^-1 (C + a I) w`.
+`H = 2 x x^T / n` and `C = 2 x X^T / n`: the target of the column is t, which is w itself if its
+inputs did not change. Damping pulls to the present weights: `t = (H + a I)^-1 (C + a I) w`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from scipy import linalg
@@ -22,160 +22,164 @@ from kprune._second_order.solvers import exact_obs, least_squares, sparse_gpt
 from kprune._support import progress
 from kprune._support.typing import Array
 
-Damping = float | Literal["auto"]
-# From a damped Hessian, what some columns aim at, and their indices, to something of their shape.
-Solve = Callable[[Array, Array, Array], Array]
+Damping: TypeAlias = float | Literal["auto"]
+# From a damped Hessian, the targets of some columns, and the indices of these columns, to an array
+# in the shape of the targets.
+Solve: TypeAlias = Callable[[Array, Array, Array], Array]
 
-SAMPLE = 16  # columns on which dampings are tried
-TINY = float(np.finfo(float).tiny)
+TRIAL_COLUMNS = 16  # how many columns each damping is tried on
+SMALLEST_ENERGY = float(np.finfo(float).tiny)
 
 
-class Layerwise(loss_model.LossModel):
-    """One quadratic for each column of each layer.
+class LayerwiseLoss(loss_model.LossModel):
+    """Models the squared error of layers by one quadratic for each of their columns.
 
     Args:
         splits: the Gram matrices by the `id` of the weight's variable.
-        sparsity: what the weights are going to be pruned to; dampings are tried at it.
-        damping: relative to the mean of the diagonal; "auto" is what does best, among some, on
-            held-out samples of each weight's inputs.
+        sparsity: the sparsity to which the weights will be pruned; dampings are tried at it.
+        damping: relative to the mean of the diagonal; "auto" tries some on held-out samples of each
+            weight's inputs, and takes the best.
     """
 
     def __init__(
-        self, splits: Mapping[int, gram_matrices.Split], sparsity: float, damping: Damping = "auto"
+        self,
+        splits: Mapping[int, gram_matrices.SplitGram],
+        sparsity: float,
+        damping: Damping = "auto",
     ) -> None:
         self.splits, self.sparsity, self.damping = splits, sparsity, damping
-        self._chosen: dict[Weight, float] = {}
+        self._dampings: dict[Weight, float] = {}
 
     def diagonal(self, weight: Weight) -> Array:
         """Returns the diagonal of H, in the shape of the weight."""
         return weight.view.kernel(self.splits[id(weight.variable)].whole.diagonal())
 
-    def costs(self, weight: Weight) -> Array:
-        """Returns what each weight costs when those of its column go one after another.
+    def compute_costs(self, weight: Weight) -> Array:
+        """Returns what each weight costs when those of its column are pruned one after another.
 
-        In units of what the layer's outputs are altogether, `tr(W^T H W) / 2`, so that the costs of
-        different layers compare: a part of its outputs is a part, whatever their scale.
+        The costs are divided by the sum of squares of the layer's outputs, `tr(W^T H W) / 2`, so
+        that those of layers of different scale are comparable.
         """
-        matrix, alive = _matrices(weight)
+        matrix, alive = _as_matrices(weight)
         split = self.splits[id(weight.variable)]
         if split.is_diagonal:
             costs = split.whole.diagonal() * matrix**2 / 2
-            return weight.view.kernel(costs / max(float(costs.sum()), TINY))
-        pattern = weight.pattern
-        n_of_m = pattern.n_of_m
+            return weight.view.kernel(costs / max(float(costs.sum()), SMALLEST_ENERGY))
+        n_of_m = weight.pattern.n_of_m
+        is_zero = split.whole.diagonal() == 0  # weights of inputs that are always zero cost nothing
 
-        dead = split.whole.diagonal() == 0  # what weighs an input that is always zero costs nothing
+        def eliminate(hessian: Array, target: Array, columns: Array) -> Array:
+            values = np.where(is_zero[:, columns], 0, target)
+            return exact_obs.compute_costs(hessian, values, alive[:, columns], n_of_m)
 
-        def costs_of(hessian: Array, aim: Array, columns: Array) -> Array:
-            living = np.where(dead[:, columns], 0, aim)
-            return exact_obs.costs(hessian, living, alive[:, columns], n_of_m)
+        def prune(hessian: Array, target: Array, columns: Array) -> Array:
+            keep = alive[:, columns].copy()
+            costs = eliminate(hessian, target, columns)
+            count = round(self.sparsity * keep.size) - np.count_nonzero(~keep)
+            order = np.argsort(np.where(keep, costs, np.inf), axis=None)
+            keep.reshape(-1)[order[: max(0, count)]] = False
+            return least_squares.solve(hessian, target, keep)
 
-        def prune(hessian: Array, aim: Array, columns: Array) -> Array:
-            here, found = alive[:, columns], costs_of(hessian, aim, columns)
-            fall = round(self.sparsity * here.size) - np.count_nonzero(~here)
-            keep = here.copy()
-            order = np.argsort(np.where(here, found, np.inf), axis=None)
-            keep.reshape(-1)[order[: max(0, fall)]] = False
-            return least_squares.solve(hessian, aim, keep)
-
-        self._choose(weight, prune)
+        self._choose_damping(weight, prune)
         energy = 0.0
 
-        def measured(hessian: Array, aim: Array, columns: Array) -> Array:
+        def eliminate_and_measure(hessian: Array, target: Array, columns: Array) -> Array:
             nonlocal energy
-            energy += float(np.einsum("rc,rc->", aim, hessian @ aim)) / 2
-            return costs_of(hessian, aim, columns)
+            energy += float(np.einsum("rc,rc->", target, hessian @ target)) / 2
+            return eliminate(hessian, target, columns)
 
-        return self._solved(weight, measured) / max(energy, TINY)
+        return self._solve_groups(weight, eliminate_and_measure) / max(energy, SMALLEST_ENERGY)
 
-    def minimum(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
+    def minimize(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
         """Solves the masked least squares of each column."""
-        return self._survivors(weights, keep, least_squares.solve)
+        return self._solve_survivors(weights, keep, least_squares.solve)
 
     def sweep_scores(self, weight: Weight) -> Array:
-        """Returns SparseGPT's scores of a weight, swept to the sparsity; one is the threshold."""
+        """Returns SparseGPT's scores, divided by the threshold of their block."""
         split = self.splits[id(weight.variable)]
         if split.is_diagonal:
-            return self.costs(weight)
-        alive, dead = _matrices(weight)[1], split.whole.diagonal() == 0
+            return self.compute_costs(weight)
+        alive, is_zero = _as_matrices(weight)[1], split.whole.diagonal() == 0
 
-        def run(hessian: Array, aim: Array, columns: Array) -> tuple[Array, Array, Array]:
-            living, upper = np.where(dead[:, columns], 0, aim), sparse_gpt.factor(hessian)
-            return sparse_gpt.run(upper, living, self.sparsity, alive[:, columns], weight.pattern)
+        def sweep(hessian: Array, target: Array, columns: Array) -> tuple[Array, Array, Array]:
+            upper, values = sparse_gpt.factor(hessian), np.where(is_zero[:, columns], 0, target)
+            return sparse_gpt.sweep(upper, values, self.sparsity, alive[:, columns], weight.pattern)
 
-        self._choose(weight, lambda *arguments: run(*arguments)[2])
-        return self._solved(weight, lambda *arguments: run(*arguments)[0])
+        self._choose_damping(weight, lambda *arguments: sweep(*arguments)[2])
+        return self._solve_groups(weight, lambda *arguments: sweep(*arguments)[0])
 
-    def swept(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
-        """Returns the values of the survivors as SparseGPT's sweep moves them."""
+    def sweep(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
+        """Returns the values of the survivors after SparseGPT's sweep."""
 
-        def follow(hessian: Array, aim: Array, survivors: Array) -> Array:
-            return sparse_gpt.run(sparse_gpt.factor(hessian), aim, survivors)[2]
+        def sweep_masked(hessian: Array, target: Array, survivors: Array) -> Array:
+            return sparse_gpt.sweep(sparse_gpt.factor(hessian), target, survivors)[2]
 
-        return self._survivors(weights, keep, follow)
+        return self._solve_survivors(weights, keep, sweep_masked)
 
-    def _survivors(
+    def _solve_survivors(
         self, weights: Sequence[Weight], keep: Sequence[Array], solve: Solve
     ) -> dict[Weight, Array]:
-        """What a solver of masked columns makes of each weight."""
-        found = {}
+        """Returns the values of the survivors of each weight by a solver of masked columns."""
+        values = {}
         pairs = zip(weights, keep, strict=True)
         for weight, mask in progress.track(pairs, "moving the survivors", len(weights)):
             split = self.splits[id(weight.variable)]
-            if split.is_diagonal or (mask.all() and split.fit.crossed is None):
+            if split.is_diagonal or (mask.all() and split.fit.cross_total is None):
                 continue
             survivors = weight.view.matrix(mask)
 
-            def masked(
-                hessian: Array, aim: Array, columns: Array, survivors: Array = survivors
+            def solve_masked(
+                hessian: Array, target: Array, columns: Array, survivors: Array = survivors
             ) -> Array:
-                return solve(hessian, aim, survivors[:, columns])
+                return solve(hessian, target, survivors[:, columns])
 
-            self._choose(weight, masked)
-            found[weight] = self._solved(weight, masked)
-        return found
+            self._choose_damping(weight, solve_masked)
+            values[weight] = self._solve_groups(weight, solve_masked)
+        return values
 
-    def _choose(self, weight: Weight, prune: Solve) -> None:
-        """Notes the damping whose pruned columns err least on held-out samples."""
-        if weight in self._chosen:
+    def _choose_damping(self, weight: Weight, prune: Solve) -> None:
+        """Chooses the damping whose pruned columns have the least error on held-out samples."""
+        if weight in self._dampings:
             return
         split = self.splits[id(weight.variable)]
         if self.damping != "auto" or not split.is_split:
-            usual = dampings.USUAL if self.damping == "auto" else self.damping
-            self._chosen[weight] = float(usual)
+            given = dampings.DEFAULT if self.damping == "auto" else self.damping
+            self._dampings[weight] = float(given)
             return
-        matrix, group = _matrices(weight)[0], split.fit.group
-        number = min(SAMPLE, len(group))
-        sample = np.unique(np.linspace(0, len(group) - 1, number).astype(np.int64))
-        parts = []
-        for which in np.unique(group[sample]):
-            columns = sample[group[sample] == which]
-            before = split.held_out.cross(which) @ matrix[:, columns]
-            parts.append((which, columns, split.held_out.hessian(which), before))
+        matrix, group_of = _as_matrices(weight)[0], split.fit.group
+        number = min(TRIAL_COLUMNS, len(group_of))
+        sample = np.unique(np.linspace(0, len(group_of) - 1, number).astype(np.int64))
+        problems = []
+        for group in np.unique(group_of[sample]):
+            columns = sample[group_of[sample] == group]
+            before = split.held_out.cross(group) @ matrix[:, columns]
+            problems.append((group, columns, split.held_out.hessian(group), before))
 
-        def trial(damping: float) -> float:
+        def measure(damping: float) -> float:
             total = 0.0
-            for which, columns, held_out, before in parts:
-                given = _aimed(split.fit, which, matrix[:, columns], damping)
-                values = prune(*given, columns)
+            for group, columns, held_out, before in problems:
+                hessian, target = _build_problem(split.fit, group, matrix[:, columns], damping)
+                values = prune(hessian, target, columns)
                 total += float(np.einsum("rc,rc->", values, held_out @ values / 2 - before))
             return total
 
-        self._chosen[weight] = dampings.choose(trial)
+        self._dampings[weight] = dampings.choose(measure)
 
-    def _solved(self, weight: Weight, solve: Solve) -> Array:
-        """What a solver finds for the columns of each group, in the shape of the weight."""
-        whole, matrix = self.splits[id(weight.variable)].whole, _matrices(weight)[0]
+    def _solve_groups(self, weight: Weight, solve: Solve) -> Array:
+        """Solves the columns of each group; returns the results in the shape of the weight."""
+        gram, matrix = self.splits[id(weight.variable)].whole, _as_matrices(weight)[0]
         result = np.empty(matrix.shape)
-        for which in np.unique(whole.group):
-            columns = np.flatnonzero(whole.group == which)
-            given = _aimed(whole, which, matrix[:, columns], self._chosen[weight])
-            result[:, columns] = solve(*given, columns)
+        for group in np.unique(gram.group):
+            columns = np.flatnonzero(gram.group == group)
+            hessian, target = _build_problem(
+                gram, group, matrix[:, columns], self._dampings[weight]
+            )
+            result[:, columns] = solve(hessian, target, columns)
         return weight.view.kernel(result)
 
 
-def check_damping(damping: Damping) -> None:
-    """Says what is wrong with a damping.
+def validate_damping(damping: Damping) -> None:
+    """Raises if a damping is invalid.
 
     Raises:
         ValueError: it is neither "auto" nor a number of at least 0.
@@ -183,23 +187,23 @@ def check_damping(damping: Damping) -> None:
     number = isinstance(damping, (int, float)) and not isinstance(damping, bool)
     if damping != "auto" and not (number and 0 <= float(damping) < np.inf):
         raise ValueError(
-            f'damping={damping!r}; expected "auto", or a part of the mean of the diagonal, at '
+            f'damping={damping!r}; expected "auto", or a factor of the mean of the diagonal, at '
             "least 0. Write damping=0.01."
         )
 
 
-def _aimed(
-    gram: gram_matrices.Gram, which: Any, matrix: Array, damping: float
+def _build_problem(
+    gram: gram_matrices.Gram, group: Any, matrix: Array, damping: float
 ) -> tuple[Array, Array]:
-    """The damped Hessian of a group, and what its columns aim at."""
-    plain = gram.hessian(which)
-    hessian = dampings.damped(plain, damping)
-    if gram.crossed is None:
+    """Returns the damped Hessian of a group, and the targets of its columns."""
+    undamped = gram.hessian(group)
+    hessian = dampings.add_damping(undamped, damping)
+    if gram.cross_total is None:
         return hessian, matrix
-    target = (gram.cross(which) + hessian - plain) @ matrix
+    target = (gram.cross(group) + hessian - undamped) @ matrix
     return hessian, linalg.cho_solve((dampings.cholesky(hessian), True), target)
 
 
-def _matrices(weight: Weight) -> tuple[Array, Array]:
-    """A weight's values and mask as matrices [input, output]."""
+def _as_matrices(weight: Weight) -> tuple[Array, Array]:
+    """Returns the values and the mask of a weight as matrices [input, output]."""
     return weight.view.matrix(weight.values()), weight.view.matrix(weight.alive())

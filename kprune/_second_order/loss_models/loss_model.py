@@ -1,4 +1,4 @@
-"""What every quadratic model offers."""
+"""Defines what every quadratic model of a loss offers, and converts weights to vectors."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -12,38 +12,47 @@ from kprune._support.typing import Array
 
 
 class LossModel(abc.ABC):
-    """A quadratic model of a loss around the weights as they are. Subclasses implement two methods.
+    """Approximates a loss by a quadratic around the present weights.
 
-    Weights that have gone before stay at zero and take no part.
+    Subclasses implement two methods. Weights that are pruned already stay at zero.
     """
 
     @abc.abstractmethod
-    def costs(self, weight: Weight) -> Array:
-        """Returns what the loss gains when a weight goes and the others move: `w^2 / (2 M_qq)`."""
+    def compute_costs(self, weight: Weight) -> Array:
+        """Returns the increase of the loss for each pruned value: `w^2 / (2 M_qq)`, `M = H^-1`.
+
+        The other weights are free to move.
+        """
 
     @abc.abstractmethod
-    def minimum(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
+    def minimize(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
         """Returns the values of the survivors at which the loss is lowest, zero elsewhere."""
 
 
-def lowest(
-    weights: Sequence[Weight], sparsity: float, costs: Callable[[Weight], Array]
+def select_lowest(
+    weights: Sequence[Weight], sparsity: float, compute_costs: Callable[[Weight], Array]
 ) -> list[Array]:
-    """Returns the masks after one cut of the lowest costs over all weights."""
-    parts = [scores.ScoredTensor(costs(each), each.alive, name=each.path) for each in weights]
-    gone = sum(each.size - each.kept() for each in weights)
-    count = round(sparsity * sum(each.size for each in weights)) - gone
-    cut = threshold.find_threshold(parts, max(0, count))
-    return [cut.survivors(i) & each.alive() for i, each in enumerate(weights)]
+    """Returns masks that prune the lowest costs over all weights to a sparsity."""
+    tensors = [
+        scores.ScoredTensor(compute_costs(weight), weight.alive, name=weight.path)
+        for weight in weights
+    ]
+    pruned = sum(weight.size - weight.kept() for weight in weights)
+    count = round(sparsity * sum(weight.size for weight in weights)) - pruned
+    lowest = threshold.find_threshold(tensors, max(0, count))
+    return [lowest.survivors(i) & weight.alive() for i, weight in enumerate(weights)]
 
 
-def flat(weights: Sequence[Weight], read: Callable[[Weight], Any]) -> Array:
-    """Returns an array of every member, flattened one after another."""
-    return np.concatenate([np.asarray(read(each)).reshape(-1) for each in weights])
+def flatten(weights: Sequence[Weight], get_array: Callable[[Weight], Any]) -> Array:
+    """Returns an array of each weight as one vector, in the order of the weights."""
+    return np.concatenate([np.asarray(get_array(weight)).reshape(-1) for weight in weights])
 
 
-def shaped(weights: Sequence[Weight], vector: Array) -> Mapping[Weight, Array]:
-    """Returns the pieces of a flat vector, each in the shape of its weight."""
-    ends = np.cumsum([each.size for each in weights])[:-1]
+def unflatten(weights: Sequence[Weight], vector: Array) -> Mapping[Weight, Array]:
+    """Splits a vector into arrays, each in the shape of its weight."""
+    ends = np.cumsum([weight.size for weight in weights])[:-1]
     pieces = np.split(vector, ends)
-    return {w: p.reshape(w.variable.shape) for w, p in zip(weights, pieces, strict=True)}
+    return {
+        weight: piece.reshape(weight.variable.shape)
+        for weight, piece in zip(weights, pieces, strict=True)
+    }

@@ -1,11 +1,11 @@
-"""Optimal Brain Surgeon in each column: the cheapest weight goes, the others move, and again.
+"""Eliminates the weights of each column in greedy order (exact Optimal Brain Surgeon).
 
 Each elimination is `w <- w - w_p / M_pp * M_p` and `M <- M - M_p M_p^T / M_pp` with M the inverse
-of the Hessian, so a column of n rows costs n^3 when M is updated step by step, and is bound by
-memory. Here, as in a blocked Cholesky decomposition, a panel of eliminations leaves M as it is and
-keeps their scaled rows U aside: the row that a step needs is `M_p - U^T U_p`. After a panel one
-product of matrices brings M up to date, and what has been eliminated is dropped from it. The order
-is the exact greedy one. The cost is `2/3 rows^3` for each column, nearly all in matrix products.
+of the Hessian, so a column of n rows costs n^3 if M is updated step by step, and is limited by
+memory bandwidth. Here, as in a blocked Cholesky decomposition, a panel of eliminations leaves M
+unchanged and stores their scaled rows U: the row that a step needs is `M_p - U^T U_p`. After a
+panel one matrix product updates M, and eliminated rows are removed from it. The order is the exact
+greedy one. The cost is `2/3 rows^3` for each column, nearly all in matrix products.
 """
 
 import numpy as np
@@ -14,146 +14,152 @@ from kprune._second_order.solvers import damping
 from kprune._support import progress, threads
 from kprune._support.typing import Array
 
-PANEL = 128  # eliminations between two updates of the inverse
-TOGETHER = 16  # columns that one thread works on at once,
-MEMORY = 1 << 28  # as long as their inverses take no more bytes than this
+PANEL = 128  # how many eliminations there are between two updates of the inverse
+COLUMNS_PER_BATCH = 16  # how many columns one thread processes at once,
+MAX_BATCH_BYTES = 1 << 28  # fewer if their inverses would take more bytes than this
 
 
-def costs(
+def compute_costs(
     hessian: Array, matrix: Array, alive: Array | None = None, n_of_m: tuple[int, int] | None = None
 ) -> Array:
-    """Returns what each weight costs when the weights of its column go one after another.
+    """Returns what each weight costs when the weights of its column are eliminated in turn.
 
-    Use it to score the weights of a layer: columns keep their order of elimination, and the costs
-    of different columns compare, so any cut of the lowest is one global order over the columns.
+    Use it to score the weights of a layer: the costs of a column increase in the order of
+    elimination, and those of different columns are comparable, so pruning the lowest costs follows
+    one global order over all columns.
 
-    `cost = w_p^2 / (2 M_pp)`,  with w and M as the eliminations before have left them
+    `cost = w_p^2 / (2 M_pp)`,  with w and M as the earlier eliminations have left them
 
     Args:
-        hessian: H [rows, rows], symmetric and positive (`damped`), as float64.
+        hessian: H [rows, rows], symmetric and positive (`add_damping`), float64.
         matrix: W [rows, columns].
-        alive: boolean; false where a weight has gone before. Default: all are there.
-        n_of_m: let `m - n` of every m rows go first, and the rest after them. Default: any.
+        alive: boolean [rows, columns]; false for pruned weights. Default: none is pruned.
+        n_of_m: `(n, m)`: of every m rows, eliminate `m - n` before any others. Default: any order.
 
     Returns:
-        [rows, columns], float64; in each column increasing in the order of elimination.
+        [rows, columns], float64; increasing in each column in the order of elimination.
 
     Raises:
         ValueError: H is singular or indefinite.
 
     Example:
-        >>> costs(np.diag([1.0, 2.0]), np.array([[3.0], [1.0]])).T
+        >>> compute_costs(np.diag([1.0, 2.0]), np.array([[3.0], [1.0]])).T
         array([[4.5, 1. ]])
 
     Reference:
-        Frantar and Alistarh, Optimal Brain Compression, 2022. Costs that fall along a column are
-        raised to those before them, which is what taking the cheapest first over all columns does.
+        Frantar and Alistarh, Optimal Brain Compression, 2022. Costs that decrease along a column
+        are raised to the earlier ones, which is the order of taking the cheapest weight of all
+        columns first.
     """
     rows, number = matrix.shape
-    inverse = damping.inverse(hessian)
-    found = np.zeros((rows, number))
-    together = max(1, min(TOGETHER, MEMORY // (8 * rows * rows)))
+    inverse = damping.invert(hessian)
+    result = np.zeros((rows, number))
+    batch_size = max(1, min(COLUMNS_PER_BATCH, MAX_BATCH_BYTES // (8 * rows * rows)))
 
-    def eliminate(part: Array) -> int:
-        here = None if alive is None or alive[:, part].all() else alive[:, part]
-        weights = matrix[:, part].T.astype(np.float64)
-        if here is None:
-            place = np.repeat(np.arange(rows)[None], len(part), 0)
-            inverses = [inverse] * len(part)
+    def process(columns: Array) -> int:
+        mask = None if alive is None or alive[:, columns].all() else alive[:, columns]
+        weights = matrix[:, columns].T.astype(np.float64)
+        if mask is None:
+            row_of = np.repeat(np.arange(rows)[None], len(columns), 0)
+            inverses = [inverse] * len(columns)
         else:
-            weights, place, inverses = _living(hessian, weights, here)
-        order, cost = _order(weights, inverses, place, rows, n_of_m)
-        # Strictly increasing, so that ties are cut in the order of elimination.
-        rising = np.maximum.accumulate(np.maximum(cost, 0), 1) / 2
-        rising *= 1 + 2 * np.finfo(float).eps * np.arange(rising.shape[1])
-        for i, column in enumerate(part):
-            found[order[i], column] = rising[i]
-        return len(part)
+            weights, row_of, inverses = _select_alive(hessian, weights, mask)
+        order, cost = _eliminate(weights, inverses, row_of, rows, n_of_m)
+        # Strictly increasing, so that ties are pruned in the order of elimination.
+        increasing = np.maximum.accumulate(np.maximum(cost, 0), 1) / 2
+        increasing *= 1 + 2 * np.finfo(float).eps * np.arange(increasing.shape[1])
+        for i, column in enumerate(columns):
+            result[order[i], column] = increasing[i]
+        return len(columns)
 
-    living = np.full(number, rows) if alive is None else np.count_nonzero(alive, axis=0)
-    parts = np.split(np.argsort(living, kind="stable"), range(together, number, together))
-    with progress.bar(f"elimination in columns of {rows:,}", number) as bar:
-        for done in threads.side_by_side(eliminate, parts):
-            bar.advance(done)
-    return found
+    counts = np.full(number, rows) if alive is None else np.count_nonzero(alive, axis=0)
+    batches = np.split(np.argsort(counts, kind="stable"), range(batch_size, number, batch_size))
+    with progress.show_bar(f"elimination in columns of {rows:,}", number) as bar:
+        for processed in threads.map_parallel(process, batches):
+            bar.advance(processed)
+    return result
 
 
-def _living(hessian: Array, weights: Array, alive: Array) -> tuple[Array, Array, list[Array]]:
-    """The living rows of each column, padded with dead ones: their weights, places and inverses.
+def _select_alive(hessian: Array, weights: Array, alive: Array) -> tuple[Array, Array, list[Array]]:
+    """Selects the rows of each column that are alive, padded with pruned ones.
 
-    A dead row has no weight and no part in the others' inverse, so its elimination changes nothing.
+    A pruned row has no weight and is not coupled to the others, so its elimination changes nothing.
+
+    Returns:
+        Their weights [column, row], their rows in the matrix, and an inverse for each column.
     """
     size = int(np.count_nonzero(alive, axis=0).max())
-    place = np.argsort(~alive.T, axis=1, kind="stable")[:, :size]
-    here = np.take_along_axis(alive.T, place, 1)
-    weights = np.where(here, np.take_along_axis(weights, place, 1), 0.0)
+    row_of = np.argsort(~alive.T, axis=1, kind="stable")[:, :size]
+    selected = np.take_along_axis(alive.T, row_of, 1)
+    weights = np.where(selected, np.take_along_axis(weights, row_of, 1), 0.0)
     inverses = []
-    for rows, living in zip(place, here, strict=True):
+    for rows, is_alive in zip(row_of, selected, strict=True):
         block = hessian.take(rows, 0).take(rows, 1)
-        block[~living] = block[:, ~living] = 0
-        np.fill_diagonal(block, np.where(living, np.diagonal(block), 1.0))
-        inverses.append(damping.inverse(block))
-    return weights, place, inverses
+        block[~is_alive] = block[:, ~is_alive] = 0
+        np.fill_diagonal(block, np.where(is_alive, np.diagonal(block), 1.0))
+        inverses.append(damping.invert(block))
+    return weights, row_of, inverses
 
 
-def _order(
+def _eliminate(
     w: Array,
     inverses: list[Array],
-    place: Array,
-    size_of_matrix: int,
+    row_of: Array,
+    matrix_rows: int,
     n_of_m: tuple[int, int] | None,
 ) -> tuple[Array, Array]:
-    """The order in which the rows of some columns go, and twice what each costs.
+    """Returns the order in which the rows of some columns are eliminated, and twice each cost.
 
     Args:
         w: the weights [column, row]; overwritten.
         inverses: M [row, row] of each column; not written.
-        place: the row of the matrix that each row here is.
-        size_of_matrix: how many rows that has.
-        n_of_m: see `costs`.
+        row_of: for each row here, its row in the matrix.
+        matrix_rows: how many rows the matrix has.
+        n_of_m: see `compute_costs`.
     """
     number, rows = w.shape
-    each = np.arange(number)
+    columns = np.arange(number)
     order, cost = np.empty((number, rows), np.int64), np.empty((number, rows))
     diagonal = np.stack([np.diagonal(inverse) for inverse in inverses])
-    gone = np.zeros(w.shape, bool)
-    closed = _Groups(place, size_of_matrix, *n_of_m) if n_of_m else None
+    eliminated = np.zeros(w.shape, bool)
+    groups = _Groups(row_of, matrix_rows, *n_of_m) if n_of_m else None
     for start in range(0, rows, PANEL):
         size = min(PANEL, rows - start)
-        u = np.empty(
-            (number, size, w.shape[1])
-        )  # the panel's rows of M, scaled: [column, step, row]
+        u = np.empty((number, size, w.shape[1]))  # scaled rows of M: [column, step, row]
         for step in range(size):
             saliency = w * w / diagonal
-            saliency[gone] = np.inf
-            p = (closed.open(saliency) if closed else saliency).argmin(1)
-            order[:, start + step], cost[:, start + step] = place[each, p], saliency[each, p]
+            saliency[eliminated] = np.inf
+            p = (groups.exclude_full(saliency) if groups else saliency).argmin(1)
+            order[:, start + step] = row_of[columns, p]
+            cost[:, start + step] = saliency[columns, p]
             row = u[:, step]
             for i, inverse in enumerate(inverses):
                 row[i] = inverse[p[i]]
             if step:
-                row -= np.matmul(u[each, :step, p][:, None], u[:, :step])[:, 0]
-            pivot = row[each, p]
-            w -= (w[each, p] / pivot)[:, None] * row
+                row -= np.matmul(u[columns, :step, p][:, None], u[:, :step])[:, 0]
+            pivot = row[columns, p]
+            w -= (w[columns, p] / pivot)[:, None] * row
             row /= np.sqrt(pivot)[:, None]
             diagonal -= row * row
-            gone[each, p] = True
-            diagonal[gone], w[gone] = 1.0, 0.0
-            if closed:
-                closed.close(p)
+            eliminated[columns, p] = True
+            diagonal[eliminated], w[eliminated] = 1.0, 0.0
+            if groups:
+                groups.remove(p)
         if start + size == rows:
             break
-        left = np.nonzero(~gone)[1].reshape(number, -1)
-        inverses = [_shrunk(*of_column) for of_column in zip(inverses, u, left, strict=True)]
-        w, diagonal, place = (np.take_along_axis(a, left, 1) for a in (w, diagonal, place))
-        gone = np.zeros(w.shape, bool)
-        if closed:
-            closed.keep(left)
+        left = np.nonzero(~eliminated)[1].reshape(number, -1)
+        inverses = [
+            _update_inverse(*of_column) for of_column in zip(inverses, u, left, strict=True)
+        ]
+        w, diagonal, row_of = (np.take_along_axis(a, left, 1) for a in (w, diagonal, row_of))
+        eliminated = np.zeros(w.shape, bool)
+        if groups:
+            groups.select(left)
     return order, cost
 
 
-def _shrunk(inverse: Array, u: Array, left: Array) -> Array:
-    """The inverse after a panel, without the rows that went in it."""
+def _update_inverse(inverse: Array, u: Array, left: Array) -> Array:
+    """Returns the inverse after a panel, without the rows that were eliminated in it."""
     result = inverse.take(left, 0).take(left, 1)
     u = u.take(left, 1)
     result -= u.T @ u
@@ -161,27 +167,27 @@ def _shrunk(inverse: Array, u: Array, left: Array) -> Array:
 
 
 class _Groups:
-    """Which rows may go where m - n of every m are to go before any other."""
+    """Counts the rows of each group of m, of which m - n are eliminated before any others."""
 
-    def __init__(self, place: Array, size_of_matrix: int, n: int, m: int) -> None:
-        self.group, number = place // m, -(-size_of_matrix // m)
-        sizes = np.minimum(m, size_of_matrix - m * np.arange(number))
-        self.left = -(-n * sizes // m)  # in a last, smaller group in proportion
-        self.here = np.stack([np.bincount(row, minlength=number) for row in self.group])
-        self.each = np.arange(len(place))
+    def __init__(self, row_of: Array, matrix_rows: int, n: int, m: int) -> None:
+        self.group, number = row_of // m, -(-matrix_rows // m)
+        sizes = np.minimum(m, matrix_rows - m * np.arange(number))
+        self.kept = -(-n * sizes // m)  # in proportion, in a smaller last group
+        self.present = np.stack([np.bincount(row, minlength=number) for row in self.group])
+        self.columns = np.arange(len(row_of))
 
-    def open(self, saliency: Array) -> Array:
-        """Returns the saliencies, infinite in full groups, as long as there are others."""
-        closed = np.take_along_axis(self.here, self.group, 1) <= self.left[self.group]
-        found = np.where(closed, np.inf, saliency)
-        none = np.isinf(found.min(1))
-        found[none] = saliency[none]
-        return found
+    def exclude_full(self, saliency: Array) -> Array:
+        """Returns the saliencies, infinite in groups that may lose no more, if others may."""
+        full = np.take_along_axis(self.present, self.group, 1) <= self.kept[self.group]
+        result = np.where(full, np.inf, saliency)
+        all_full = np.isinf(result.min(1))
+        result[all_full] = saliency[all_full]
+        return result
 
-    def close(self, p: Array) -> None:
-        """Notes that a row has gone in each column."""
-        self.here[self.each, self.group[self.each, p]] -= 1
+    def remove(self, p: Array) -> None:
+        """Counts one row less for each column."""
+        self.present[self.columns, self.group[self.columns, p]] -= 1
 
-    def keep(self, left: Array) -> None:
-        """Drops the rows that have gone."""
+    def select(self, left: Array) -> None:
+        """Drops the rows that were eliminated."""
         self.group = np.take_along_axis(self.group, left, 1)

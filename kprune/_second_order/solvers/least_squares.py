@@ -1,4 +1,4 @@
-"""Masked least squares: for any mask, the survivors that keep the outputs best."""
+"""Solves the least squares of the survivors under a given mask."""
 
 import numpy as np
 from scipy.linalg import lapack
@@ -9,23 +9,22 @@ from kprune._support.typing import Array
 
 
 def solve(hessian: Array, matrix: Array, keep: Array) -> Array:
-    """Returns the survivors of a mask that minimise the layer's squared error.
+    """Returns the values of the survivors that minimize the layer's squared error.
 
-    Use it after any choice of a mask: the result is never worse than leaving the survivors as they
-    are, nor than any other values under this mask. For each column w with survivors S,
+    Use it after any choice of a mask: no other values under this mask have a lower error. For each
+    column w with survivors S and pruned weights Q,
 
-    `v_S = H_SS^-1 (H w)_S`,  or the same from the fallen Q,  `v = w - M_{:Q} M_QQ^-1 w_Q`,
-    `M = H^-1`,
+    `v_S = H_SS^-1 (H w)_S`,  or, equally,  `v = w - M_{:Q} M_QQ^-1 w_Q`,  `M = H^-1`,
 
-    whichever set is smaller. The cost is `min(|S|, |Q|)^3 / 3` for each column.
+    by the smaller of the two sets. The cost is `min(|S|, |Q|)^3 / 3` for each column.
 
     Args:
-        hessian: H [rows, rows], symmetric and positive (`damped`), as float64.
+        hessian: H [rows, rows], symmetric and positive (`add_damping`), float64.
         matrix: W [rows, columns].
-        keep: boolean, true where a weight survives.
+        keep: the mask, boolean [rows, columns]; true for survivors.
 
     Returns:
-        The matrix as float64, exactly zero where nothing survives.
+        The matrix as float64, exactly zero where the mask is false.
 
     Raises:
         ValueError: H is singular or indefinite.
@@ -36,59 +35,60 @@ def solve(hessian: Array, matrix: Array, keep: Array) -> Array:
         array([[0. , 1.5]])
     """
     rows = len(matrix)
-    # Turned, so that each column lies in one piece: to pick from others costs as much as to solve.
+    # Transposed, so that columns are contiguous: indexing others takes as long as solving.
     columns = np.ascontiguousarray(matrix.T, np.float64)
     alive = np.ascontiguousarray(keep.T)
     result = np.where(alive, columns, 0.0)
     kept = np.count_nonzero(alive, axis=1)
-    todo = np.flatnonzero((kept > 0) & (kept < rows))
-    dense = kept[todo] > rows / 2
-    few, many = todo[~dense], todo[dense]
-    if few.size:
-        result[few] = _solutions(hessian, alive[few], columns[few] @ hessian)
-    if many.size:
-        inverse = damping.inverse(hessian)
-        pushes = _solutions(inverse, ~alive[many], columns[many])
-        result[many] -= np.where(alive[many], pushes @ inverse, 0)
+    unsolved = np.flatnonzero((kept > 0) & (kept < rows))
+    is_dense = kept[unsolved] > rows / 2
+    sparse, dense = unsolved[~is_dense], unsolved[is_dense]
+    if sparse.size:
+        result[sparse] = _solve_subsets(hessian, alive[sparse], columns[sparse] @ hessian)
+    if dense.size:
+        inverse = damping.invert(hessian)
+        solutions = _solve_subsets(inverse, ~alive[dense], columns[dense])
+        result[dense] -= np.where(alive[dense], solutions @ inverse, 0)
     return result.T
 
 
-def _solutions(matrix: Array, chosen: Array, targets: Array) -> Array:
-    """Solves the chosen rows and columns of a positive matrix, one system for each target.
+def _solve_subsets(matrix: Array, selected: Array, targets: Array) -> Array:
+    """Solves one system for each target, of the selected rows and columns of a positive matrix.
 
     Args:
         matrix: [rows, rows].
-        chosen: boolean [systems, rows].
+        selected: boolean [systems, rows].
         targets: [systems, rows].
 
     Returns:
-        [systems, rows], zero where nothing is chosen.
+        [systems, rows], zero where nothing is selected.
     """
     result = np.zeros(targets.shape)
 
-    def some(places: Array) -> list[tuple[int, Array, Array]]:
-        found = []
-        for place in places:
-            here = np.flatnonzero(chosen[place])
-            found.append((place, here, _solve(matrix[np.ix_(here, here)], targets[place, here])))
-        return found
+    def solve_systems(systems: Array) -> list[tuple[int, Array, Array]]:
+        solutions = []
+        for system in systems:
+            rows = np.flatnonzero(selected[system])
+            solution = _solve(matrix[np.ix_(rows, rows)], targets[system, rows])
+            solutions.append((system, rows, solution))
+        return solutions
 
     parts = np.array_split(np.arange(len(targets)), max(1, len(targets) // 16))
-    with progress.bar("least squares in columns", len(targets)) as bar:
-        for solved in threads.side_by_side(some, parts):
-            for place, here, values in solved:
-                result[place, here] = values
-            bar.advance(len(solved))
+    with progress.show_bar("least squares in columns", len(targets)) as bar:
+        for solutions in threads.map_parallel(solve_systems, parts):
+            for system, rows, solution in solutions:
+                result[system, rows] = solution
+            bar.advance(len(solutions))
     return result
 
 
 def _solve(matrix: Array, target: Array) -> Array:
     """Solves one system; the matrix is overwritten."""
-    # LAPACK wants columns contiguous, which the transpose, the same matrix, has.
-    _, found, info = lapack.dposv(matrix.T, target, lower=1, overwrite_a=1)
+    # LAPACK needs contiguous columns, which the transpose, the same matrix, has.
+    _, solution, info = lapack.dposv(matrix.T, target, lower=1, overwrite_a=1)
     if info:
         raise ValueError(
             f"The Hessian of {len(target)} surviving inputs is singular; expected a positive one, "
-            'which damping makes it. Write damping="auto" or damping=0.01.'
+            'for which damping is needed. Write damping="auto" or damping=0.01.'
         )
-    return found
+    return solution

@@ -1,8 +1,8 @@
-"""SparseGPT's sweep: inputs from first to last, each error carried by the inputs still to come.
+"""Sweeps over a layer's inputs, and compensates each error by the later inputs (SparseGPT).
 
-With `U` the upper triangle of `H^-1 = U^T U`, the error that row i makes when it is pruned,
+With `U` the upper triangle of `H^-1 = U^T U`, the error of pruning row i,
 `e = (w_i - q_i) / U_ii`, moves the rows below it by `w_j <- w_j - U_ij e`. All columns share U, so
-a layer costs one factorisation, `2/3 rows^3`, and `rows^2` multiplications for each column.
+a layer costs one factorization, `2/3 rows^3`, and `rows^2` multiplications for each column.
 """
 
 from typing import Any
@@ -15,17 +15,17 @@ from kprune._second_order.solvers import damping
 from kprune._selection import scores, threshold
 from kprune._support.typing import Array
 
-SLAB = 128  # rows whose masks are chosen together
+BLOCK_ROWS = 128  # how many rows have their masks selected together
 
 
 def factor(hessian: Array) -> Array:
     """Returns the upper triangle U with `U^T U = H^-1`.
 
-    From the Cholesky decomposition of H read backwards, `J H J = L L^T`: `U = J L^-1 J`. The
-    inverse itself is never formed.
+    It follows from the Cholesky decomposition of H in reversed order, `J H J = L L^T`:
+    `U = J L^-1 J`. The inverse itself is not formed.
 
     Args:
-        hessian: H [rows, rows], symmetric and positive (`damped`), as float64.
+        hessian: H [rows, rows], symmetric and positive (`add_damping`), float64.
 
     Raises:
         ValueError: H is singular or indefinite.
@@ -35,7 +35,7 @@ def factor(hessian: Array) -> Array:
     return inverted[::-1, ::-1]
 
 
-def run(
+def sweep(
     upper: Array,
     matrix: Array,
     keep: Array | float,
@@ -44,22 +44,23 @@ def run(
 ) -> tuple[Array, Array, Array]:
     """Prunes a matrix [input, output] from its first row to its last.
 
-    Use it for layers too wide for `elimination.costs`. A mask is followed, or chosen in slabs of
-    128 rows, in each the wanted part of the lowest `w_i^2 / U_ii^2`, as the rows above have left w.
+    Use it for layers that are too wide for `exact_obs.compute_costs`. The mask is given, or is
+    selected in blocks of 128 rows: in each the lowest `w_i^2 / U_ii^2` are pruned to the sparsity,
+    with w as the rows above have left it.
 
     Args:
         upper: U, see `factor`.
         matrix: W [rows, columns].
-        keep: a mask to follow, or the sparsity to choose one for.
-        alive: boolean; false where a weight has gone before. Default: all are there.
-        pattern: what falls as one piece, where a mask is chosen. Default: each weight.
+        keep: a mask, boolean [rows, columns], or the sparsity at which to select one.
+        alive: boolean [rows, columns]; false for pruned weights. Default: none is pruned.
+        pattern: which weights are pruned together if a mask is selected. Default: each by itself.
 
     Returns:
-        The scores, in units of the highest that falls in their slab; the mask; the new values. All
-        [rows, columns], the values in the matrix's own precision.
+        The scores, divided by the highest pruned one of their block; the mask; the new values. All
+        are [rows, columns], the values in the precision of the matrix.
 
     Example:
-        >>> scores, keep, values = run(factor(np.eye(4)), np.arange(1.0, 5)[:, None], 0.5)
+        >>> scores, keep, values = sweep(factor(np.eye(4)), np.arange(1.0, 5)[:, None], 0.5)
         >>> values.T
         array([[0., 0., 3., 4.]])
 
@@ -67,18 +68,18 @@ def run(
         Frantar and Alistarh, SparseGPT, 2023.
     """
     rows, columns = matrix.shape
-    kind: Any = np.float32 if matrix.dtype.itemsize <= 4 else np.float64
-    upper, w = upper.astype(kind), matrix.astype(kind)  # w: a copy, which becomes the result
+    dtype: Any = np.float32 if matrix.dtype.itemsize <= 4 else np.float64
+    upper, w = upper.astype(dtype), matrix.astype(dtype)  # w is a copy that becomes the result
     alive = np.ones(matrix.shape, bool) if alive is None else alive
-    chosen = keep.copy() if isinstance(keep, np.ndarray) else alive.copy()
-    score = np.zeros(matrix.shape, kind)
+    mask = keep.copy() if isinstance(keep, np.ndarray) else alive.copy()
+    score = np.zeros(matrix.shape, dtype)
     pattern = pattern or patterns.Unstructured()
-    # The masks of N:M are chosen group by group, when the group's turn comes.
-    step = pattern.n_of_m[1] if pattern.n_of_m else SLAB
-    slab = max(1, SLAB // step) * step
-    for start in range(0, rows, slab):
-        stop = min(start + slab, rows)
-        errors = np.empty((stop - start, columns), kind)
+    # The masks of N:M are selected group by group, when the sweep reaches the group.
+    step = pattern.n_of_m[1] if pattern.n_of_m else BLOCK_ROWS
+    size = max(1, BLOCK_ROWS // step) * step
+    for start in range(0, rows, size):
+        stop = min(start + size, rows)
+        errors = np.empty((stop - start, columns), dtype)
         for first in range(start, stop, step):
             last = min(first + step, stop)
             here = slice(first, last)
@@ -86,29 +87,30 @@ def run(
                 w[here] -= upper[start:first, here].T @ errors[: first - start]
             score[here] = (w[here] / np.diagonal(upper)[here, None]) ** 2
             if not isinstance(keep, np.ndarray):
-                chosen[here], unit = _choose(score[here], alive[here], keep, pattern)
-                score[here] /= unit
+                mask[here], highest = _select(score[here], alive[here], keep, pattern)
+                score[here] /= highest
             for row in range(first, last):
                 value = w[row]
                 value -= upper[first:row, row] @ errors[first - start : row - start]
-                pruned = np.where(chosen[row], value, 0)
-                np.subtract(value, pruned, out=errors[row - start])
+                masked = np.where(mask[row], value, 0)
+                np.subtract(value, masked, out=errors[row - start])
                 errors[row - start] /= upper[row, row]
-                w[row] = pruned
+                w[row] = masked
         if stop < rows:
             w[stop:] -= upper[start:stop, stop:].T @ errors
-    return score, chosen, w
+    return score, mask, w
 
 
-def _choose(
+def _select(
     score: Array, alive: Array, sparsity: float, pattern: patterns.Pattern
 ) -> tuple[Array, Any]:
-    """The mask of some rows at a sparsity, and the highest score that falls."""
-    fall = round(sparsity * alive.size) - int(np.count_nonzero(~alive))
-    if fall <= 0:
+    """Returns the mask of some rows at a sparsity, and the highest pruned score."""
+    count = round(sparsity * alive.size) - int(np.count_nonzero(~alive))
+    if count <= 0:
         return alive, 1.0
     view = patterns.MatrixView(score.shape, (0,), (1,))
-    part = pattern.piece_scores(scores.ScoredTensor(score, alive), view)
-    keep = pattern.weight_mask(threshold.find_threshold([part], fall).survivors(0), view) & alive
-    fallen = score[alive & ~keep]
-    return keep, max(fallen.max(initial=0), np.finfo(score.dtype).tiny)
+    pieces = pattern.piece_scores(scores.ScoredTensor(score, alive), view)
+    survivors = threshold.find_threshold([pieces], count).survivors(0)
+    keep = pattern.weight_mask(survivors, view) & alive
+    pruned = score[alive & ~keep]
+    return keep, max(pruned.max(initial=0), np.finfo(score.dtype).tiny)

@@ -1,4 +1,4 @@
-"""What criteria have in common that look at the inputs of each layer."""
+"""Observes the inputs of each layer, for the criteria that are computed from them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from kprune.criteria import criterion
 
 
 @dataclasses.dataclass(frozen=True)
-class Layerwise(criterion.Calibrated):
-    """A criterion of the Gram matrices of the inputs of layers.
+class LayerwiseCriterion(criterion.Calibrated):
+    """Scores weights by the Gram matrices of the inputs of their layers.
 
     Args:
-        sequential: cut one layer after another, in the order in which data flows, so that each sees
-            the inputs that the pruned ones before it produce, and makes good what they err. Two
+        sequential: prune one layer after another, in the order in which data flows, so that each
+            sees the inputs that the pruned ones before it produce, and corrects their errors. Two
             calls of the model for each layer and batch.
-        damping: what is added to the diagonal of `H`, relative to its mean; "auto" chooses by what
-            held-out samples say.
+        damping: what is added to the diagonal of `H`, relative to its mean, at least 0; "auto"
+            tries some on held-out samples and takes the best.
     """
 
     sequential: bool = dataclasses.field(default=False, kw_only=True)
@@ -28,13 +28,13 @@ class Layerwise(criterion.Calibrated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        loss_models.check_damping(self.damping)
+        loss_models.validate_damping(self.damping)
 
     def groups(self, model: keras.Model, weights: Sequence[Weight]) -> Sequence[Sequence[Weight]]:
-        """Groups the weights by layer, where layers come one after another."""
+        """Groups the weights by layer if `sequential`, in the order in which data flows."""
         if not self.sequential:
             return (weights,)
-        return observation.in_order(weights, self.calibration(model, labelled=False))
+        return observation.group_in_order(weights, self.calibration(model, labelled=False))
 
     def observe(
         self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
@@ -43,4 +43,4 @@ class Layerwise(criterion.Calibrated):
         hold_out = self.damping == "auto"
         data = self.calibration(model, labelled=False)
         splits = observation.observe(weights, data, hold_out, stage.before)
-        return loss_models.Layerwise(splits, stage.sparsity, self.damping)
+        return loss_models.LayerwiseLoss(splits, stage.sparsity, self.damping)
