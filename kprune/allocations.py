@@ -233,9 +233,9 @@ def standard_deviation(weights: Sequence[Weight]) -> float:
             values, alive = weight.values().reshape(-1), weight.alive().reshape(-1)
             for start in range(0, values.size, scores.PIECE):
                 piece = slice(start, start + scores.PIECE)
-                here = values[piece][alive[piece]].astype(np.float64)
-                size += here.size
-                total += float(np.sum((here - mean) ** 2 if center else here))
+                survivors = values[piece][alive[piece]].astype(np.float64)
+                size += survivors.size
+                total += float(np.sum((survivors - mean) ** 2 if center else survivors))
         mean, square = (mean, total) if center else (total / max(size, 1), 0.0)
     return math.sqrt(square / max(size, 1))
 

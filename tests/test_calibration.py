@@ -58,7 +58,7 @@ def test_parts_are_every_fifth_and_the_others(form):
 
 
 def test_large_batches_are_split():
-    batches = list(read(FORMS["arrays"](), most=2).batches("reading"))
+    batches = list(read(FORMS["arrays"](), max_batch_size=2).batches("reading"))
     assert [(each.first, each.size) for each in batches] == [(0, 2), (2, 1), (3, 2), (5, 1), (6, 1)]
     np.testing.assert_array_equal(np.concatenate([each.x for each in batches]), X)
     held = np.concatenate([each.held_out for each in batches])

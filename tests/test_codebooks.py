@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.cluster import vq
 
-from kprune.training import codebooks
+from kprune.training import _codebooks as codebooks
 
 pytestmark = pytest.mark.quick
 

@@ -127,7 +127,9 @@ def test_schedules_of_the_older_toolkit():
         (lambda: PolynomialDecay(0.0, 0.5).resolve(None), ValueError, "steps_per_epoch"),
         (lambda: schedules.Iterative(0.1, 0.5, steps=0), ValueError, "Write steps=9"),
         (lambda: schedules.get(0.9), TypeError, "expected a schedule"),
-        (lambda: schedules.get("constant"), TypeError, "expected a schedule"),
+        (lambda: schedules.get(None), TypeError, "expected a schedule"),
+        (lambda: schedules.get("constantly"), ValueError, "Write schedule='constant'"),
+        (lambda: schedules.get(PolynomialDecay), TypeError, "expected a schedule"),
     ],
 )
 def test_bad_schedules_say_what_to_write(make, error, message):

@@ -5,7 +5,7 @@ from kprune.callbacks.proximal import ReweightedProximal
 from kprune.callbacks.pruning import Pruning
 from kprune.callbacks.regularization import Regularization
 from kprune.callbacks.rewinding import Rewinding
-from kprune.callbacks.threshold import ThresholdPruning
+from kprune.callbacks.thresholds import ThresholdPruning
 from kprune.callbacks.weight_sharing import WeightSharing
 
 __all__ = [

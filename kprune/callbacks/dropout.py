@@ -11,6 +11,8 @@ from kprune._keras import compiled, graphs, hooks, state, walk
 from kprune._masking import locations, masked_weights
 from kprune._masking.weight import Weight
 
+__all__ = ["DropoutRatioAdjustment"]
+
 _INITIAL_RATE = "initial_rate"
 
 

@@ -11,6 +11,8 @@ from kprune._masking.weight import Weight
 from kprune.callbacks import _scheduled
 from kprune.training import proximal
 
+__all__ = ["ReweightedProximal"]
+
 
 class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
     """Shrinks weights by proximal steps of reweighted l1, then masks those that are zero.

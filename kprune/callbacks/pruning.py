@@ -9,6 +9,8 @@ from kprune._masking import masked_weights
 from kprune.callbacks import _scheduled
 from kprune.training import accumulation
 
+__all__ = ["Pruning"]
+
 
 class Pruning(_scheduled.Scheduled[schedules.Schedule]):
     """Prunes along a schedule while `fit` trains.

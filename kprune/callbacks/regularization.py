@@ -7,6 +7,8 @@ import keras
 from kprune._keras import fits
 from kprune.training import regularization
 
+__all__ = ["Regularization"]
+
 
 class Regularization(keras.callbacks.Callback):
     """Regularizes the surviving weights during a fit.

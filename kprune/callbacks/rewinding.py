@@ -6,6 +6,8 @@ from kprune import schedules
 from kprune.callbacks import _scheduled
 from kprune.training import rewinding
 
+__all__ = ["Rewinding"]
+
 
 class Rewinding(_scheduled.Scheduled[schedules.Interval]):
     """Saves the weights of an early step, to restore them when the masks are known.

@@ -10,11 +10,13 @@ from kprune._masking.weight import Weight
 from kprune._support.typing import Array
 from kprune.training import weight_sharing
 
+__all__ = ["WeightSharing"]
+
 
 class WeightSharing(keras.callbacks.Callback):
     """Trains the values of shared weights, and keeps equal weights equal.
 
-    Use it after `kprune.training.share_weights`, with a model that is compiled anew, so that its
+    Use it after `kprune.training.share_weights`, with a model that is compiled again, so that its
     optimizer starts with new state. The gradients of equal weights are summed:
 
     `dL/dc = sum dL/dw_i`

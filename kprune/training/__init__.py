@@ -10,10 +10,19 @@ from kprune.training.proximal import proximal_strength
 from kprune.training.regularization import regularized
 from kprune.training.retraining import Recipe
 from kprune.training.rewinding import Snapshot
-from kprune.training.weight_sharing import clusters, join_clusters, share_weights, sharing
+from kprune.training.weight_sharing import (
+    SharedWeight,
+    SharingReport,
+    clusters,
+    join_clusters,
+    share_weights,
+    sharing,
+)
 
 __all__ = [
     "Recipe",
+    "SharedWeight",
+    "SharingReport",
     "Snapshot",
     "accumulating",
     "clusters",

@@ -15,6 +15,8 @@ from kprune import criteria
 from kprune._keras import gradients
 from kprune._masking import slot_variables
 
+__all__ = ["accumulating"]
+
 
 @contextlib.contextmanager
 def accumulating(

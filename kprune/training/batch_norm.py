@@ -11,6 +11,8 @@ import tensorflow as tf
 from kprune import calibration
 from kprune._keras import hooks, walk
 
+__all__ = ["recalibrate_batch_norm"]
+
 M = TypeVar("M", bound=keras.Model)
 
 

@@ -12,6 +12,8 @@ from kprune._keras import borrowing, compiled, hooks
 from kprune._masking import locations
 from kprune._masking.locations import Location
 
+__all__ = ["fake_quantized"]
+
 WEIGHT_STEPS = 127  # on each side of zero: TFLite's int8 weights are symmetric
 ACTIVATION_STEPS = 255  # from the smallest to the greatest value
 

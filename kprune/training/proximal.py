@@ -14,6 +14,8 @@ from kprune._keras import backend, borrowing, compiled, optimizers
 from kprune._masking import masked_weights, masks, slot_variables
 from kprune._support import registration
 
+__all__ = ["proximal_strength"]
+
 _SLOT = "proximal"
 
 

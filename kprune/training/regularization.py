@@ -9,6 +9,8 @@ import keras
 from kprune._keras import borrowing, compiled, fits
 from kprune._masking import masked_weights
 
+__all__ = ["regularized"]
+
 RegularizerLike: TypeAlias = keras.regularizers.Regularizer | str | Callable[[Any], Any]
 
 

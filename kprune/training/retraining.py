@@ -5,6 +5,8 @@ from typing import Self
 
 import keras
 
+__all__ = ["Recipe"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:

@@ -7,6 +7,8 @@ import keras
 from kprune._keras import backend
 from kprune._masking import masked_weights
 
+__all__ = ["Snapshot"]
+
 
 class Snapshot:
     """Saves the variables of a model and of its optimizer, and restores them later.

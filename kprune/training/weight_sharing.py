@@ -18,7 +18,9 @@ from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
 from kprune._support import tables
 from kprune._support.typing import Array
-from kprune.training import codebooks
+from kprune.training import _codebooks
+
+__all__ = ["SharedWeight", "SharingReport", "clusters", "join_clusters", "share_weights", "sharing"]
 
 Bits: TypeAlias = int | Mapping[str, int] | Callable[[Weight], int]
 
@@ -70,7 +72,7 @@ class SharingReport:
 def share_weights(
     model: keras.Model,
     bits: Bits = 5,
-    initialization: codebooks.Initialization = "linear",
+    initialization: _codebooks.Initialization = "linear",
     seed: int = 0,
 ) -> SharingReport:
     """Clusters the survivors of each masked weight by k-means, and sets them to the centroids.
@@ -105,12 +107,12 @@ def share_weights(
         before, alive = weight.values().astype(np.float64), weight.alive()
         survivors = before[alive]
         try:
-            book = codebooks.fit(survivors, 1 << _resolve_bits(bits, weight), initialization, seed)
+            book = _codebooks.fit(survivors, 1 << _resolve_bits(bits, weight), initialization, seed)
         except ValueError as error:
             raise ValueError(f"{weight.path}: {error}") from error
         after = np.zeros_like(before)
         if len(book):
-            after[alive] = book[codebooks.assign(survivors, book)]
+            after[alive] = book[_codebooks.assign(survivors, book)]
         change = np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), 1e-30)
         entries.append(SharedWeight(weight.path, len(survivors), len(book), float(change)))
         new[weight] = after
@@ -221,10 +223,10 @@ def _sum_per_cluster(gradient: Any, mask: keras.Variable, codes: Any, count: int
     """Replaces each survivor's gradient by the sum over its cluster, and pruned ones by zero."""
     gradient = tf.convert_to_tensor(gradient)
     zero = tf.zeros([], gradient.dtype)
-    here = tf.logical_and(mask.value, codes >= 0)
-    codes = tf.where(here, codes, -1)
+    is_shared = tf.logical_and(mask.value, codes >= 0)
+    codes = tf.where(is_shared, codes, -1)
     sums = tf.math.unsorted_segment_sum(gradient, codes, count)
-    return tf.where(here, tf.gather(sums, tf.maximum(codes, 0)), zero)
+    return tf.where(is_shared, tf.gather(sums, tf.maximum(codes, 0)), zero)
 
 
 def _resolve_bits(bits: Bits, weight: Weight) -> int:

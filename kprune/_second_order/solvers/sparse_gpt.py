@@ -82,13 +82,13 @@ def sweep(
         errors = np.empty((stop - start, columns), dtype)
         for first in range(start, stop, step):
             last = min(first + step, stop)
-            here = slice(first, last)
+            piece = slice(first, last)
             if first > start:
-                w[here] -= upper[start:first, here].T @ errors[: first - start]
-            score[here] = (w[here] / np.diagonal(upper)[here, None]) ** 2
+                w[piece] -= upper[start:first, piece].T @ errors[: first - start]
+            score[piece] = (w[piece] / np.diagonal(upper)[piece, None]) ** 2
             if not isinstance(keep, np.ndarray):
-                mask[here], highest = _select(score[here], alive[here], keep, pattern)
-                score[here] /= highest
+                mask[piece], highest = _select(score[piece], alive[piece], keep, pattern)
+                score[piece] /= highest
             for row in range(first, last):
                 value = w[row]
                 value -= upper[first:row, row] @ errors[first - start : row - start]

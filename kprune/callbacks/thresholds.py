@@ -7,6 +7,8 @@ from kprune import pruning, schedules, thresholds
 from kprune._masking import masked_weights
 from kprune.callbacks import _scheduled
 
+__all__ = ["ThresholdPruning"]
+
 
 class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
     """Prunes weights below a threshold, repeatedly while the survivors are retrained.
