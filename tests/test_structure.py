@@ -1,6 +1,7 @@
 """The house: rooms import from lower floors, Keras's private names stay in one of them."""
 
 import ast
+import inspect
 import pathlib
 import re
 import subprocess
@@ -90,7 +91,7 @@ def private_names(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
             owner = node.value
-            own = isinstance(owner, ast.Name) and owner.id in ("self", "cls", "kprune")
+            own = isinstance(owner, ast.Name) and owner.id in ("self", "cls", "kprune", "os")
             if not own and not (isinstance(owner, ast.Call) and ast.unparse(owner) == "super()"):
                 yield node.attr, ast.unparse(node)
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("attr"):
@@ -156,7 +157,7 @@ def test_the_public_line(name):
     for public in module.__all__:
         thing = getattr(module, public)
         assert not public.startswith("_")
-        if isinstance(thing, type) or (callable(thing) and hasattr(thing, "__module__")):
+        if inspect.isclass(thing) or inspect.isfunction(thing) or inspect.ismodule(thing):
             assert thing.__doc__, f"{module.__name__}.{public}"
     if name and hasattr(module, "__path__"):
         for path in pathlib.Path(module.__path__[0]).glob("[!_]*.py"):
