@@ -30,7 +30,7 @@ from kprune.training import recalibrate_batch_norm
 if TYPE_CHECKING:
     from kprune import export
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "wrap",

@@ -45,7 +45,7 @@ def find(name: str) -> Any:
         new = RENAMED[name]
         shown = f"kprune.{new}" if "._" not in f".{new}" else "kprune.criteria"
         warnings.warn(
-            f"kprune.{name} is now {shown}; the old name will be removed in 0.2.",
+            f"kprune.{name} is now {shown}; the old name will be removed in 0.3.",
             DeprecationWarning,
             stacklevel=3,
         )
