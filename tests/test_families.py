@@ -58,7 +58,7 @@ MEMBERS = [
 ]
 
 
-@pytest.mark.parametrize(("family", "member"), MEMBERS, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("family", "member"), MEMBERS, ids=lambda value: type(value).__name__)
 def test_a_config_is_json_and_stands_for_its_member(family, member):
     config = json.loads(json.dumps(member.get_config()))
     assert type(member).from_config(config) == member
