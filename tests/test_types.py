@@ -43,7 +43,6 @@ kprune.prune(model, 0.5, allocation="layers")  # wrong
 kprune.prune(model, 0.5, refit="least_square")  # wrong
 kprune.wrap(model, pattern=kprune.patterns.Block((4, 1)))
 kprune.wrap(model, pattern="chanel")  # wrong
-kprune.wrap(model, include=3)  # wrong
 
 kprune.callbacks.Pruning("polynomial_decay", "movement")
 kprune.callbacks.Pruning(lambda step: 0.5)
