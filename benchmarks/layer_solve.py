@@ -75,7 +75,7 @@ def layer(size: int) -> tuple[list[Array], Array]:
 
 
 def our_gram(batches: list[Array]) -> Array:
-    """What `kprune._second_order.layer_inputs.observe` does with the inputs of a layer, batch by batch."""
+    """Observes the inputs of a layer batch by batch, as `observation.observe` does."""
     gram = gram_matrices.Gram("layer", batches[0].shape[1], np.zeros(1, np.int64))
     for batch in batches:
         gram.add(readers.Rows(batch[:, None, None]), np.ones((len(batch), 1)))
