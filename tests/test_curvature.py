@@ -9,8 +9,9 @@ import tensorflow as tf
 
 import kprune
 from kprune import calibration
+from kprune._keras import compiled
 from kprune._second_order import hessian as hessians
-from kprune._second_order.hessian import inverse, objective
+from kprune._second_order.hessian import inverse
 
 layers = keras.layers
 ESTIMATORS = ["gauss_newton", "empirical_fisher", "hutchinson", "exact", "backward"]
@@ -436,7 +437,9 @@ def test_the_recursion_is_the_inverse(together, monkeypatch):
         direct = 1e-3 * np.eye(6) + r[:, block].T @ r[:, block]
         np.testing.assert_allclose(recursion.inverse[block], np.linalg.inv(direct), rtol=1e-8)
         direct = 0.2 * np.eye(6) + r[:, block].T @ r[:, block] / 10
-        np.testing.assert_allclose(recursion.at(0.2, 10)[block], np.linalg.inv(direct), rtol=1e-8)
+        np.testing.assert_allclose(
+            recursion.compute_inverse(0.2, 10)[block], np.linalg.inv(direct), rtol=1e-8
+        )
 
 
 @pytest.mark.parametrize("factors", [0, 3, 9, 40])
@@ -455,18 +458,18 @@ def test_traces_are_kept_and_let_go():
     loss, data, x, y = softmax_problem()
     model = loss.model
     first = hessians.GaussNewton().diagonal(loss, data)
-    (kept,) = vars(model)[objective.TRACES].functions.values()
+    (kept,) = compiled.traces(model).values()
     again = hessians.Objective(model, model.trainable_variables, "test")
     model.set_weights([2 * each for each in model.get_weights()])
     second = hessians.GaussNewton().diagonal(again, data)
-    assert [*vars(model)[objective.TRACES].functions.values()] == [kept]
+    assert [*compiled.traces(model).values()] == [kept]
     assert kept.experimental_get_tracing_count() == 1
     assert not np.allclose(flat(first), flat(second))  # of the weights as they are now
-    hessians.GaussNewton().diagonal(hessian.Objective(model, [model.layers[0].kernel], "t"), data)
-    assert len(vars(model)[objective.TRACES].functions) == 2
+    hessians.GaussNewton().diagonal(hessians.Objective(model, [model.layers[0].kernel], "t"), data)
+    assert len(compiled.traces(model)) == 2
     model.compile("sgd", "mse")
     loss, data = made(model, x, np.eye(3)[y])
     hessians.GaussNewton().diagonal(loss, data)
-    assert [*vars(model)[objective.TRACES].functions.values()] != [kept]
+    assert [*compiled.traces(model).values()] != [kept]
     kprune.wrap(model)
-    assert objective.TRACES not in vars(model)
+    assert not compiled.traces(model)
