@@ -355,13 +355,13 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, children, busy):
     pid, below = child.process.pid, []
     if busy:
         np.savez(tmp_path / "inputs.npz", **{"0/features": x["features"]})
-        request = ["race", str(tmp_path / "inputs.npz"), 600, 1, str(path)]
+        request = ["race", str(tmp_path / "inputs.npz"), 60, 1, str(path)]
         child.process.stdin.write(json.dumps(request) + "\n")
         child.process.stdin.flush()
         while not below:
             below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     child.process.stdin.close()
-    assert child.process.wait(timeout=30) == 0
+    assert child.process.wait(timeout=20) == 0
     assert not any(Path(f"/proc/{each}").exists() for each in below)
 
 
