@@ -191,5 +191,5 @@ def test_no_optimizer_says_what_to_write():
 
 
 def test_a_memory_is_a_part():
-    with pytest.raises(ValueError, match=r"memory=2; expected a part, in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"memory=2; expected a factor in \[0, 1\]"):
         kprune.criteria.Movement(2)
