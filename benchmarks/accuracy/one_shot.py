@@ -6,8 +6,8 @@
     python -m benchmarks.accuracy.one_shot --network=resnet20 --data_dir=DIR
 
 Every method prunes the same trained network, all its kernels, to each sparsity at once, from
-calibration samples of the training set, as many of each class. Where there is batch normalisation,
-its statistics are then estimated anew, on samples augmented as in training. A seed is that of the
+calibration samples of the training set, as many of each class. If there is batch normalization, its
+statistics are then estimated anew, on samples augmented as in training. A seed is that of the
 network's training (ResNet-20: one network for all), of the calibration samples, and of random
 scores. Rows that are in --json are not computed again.
 """
@@ -27,6 +27,14 @@ import kprune
 from benchmarks.parts import results, spread
 from benchmarks.parts.figures import one_shot_curves
 from benchmarks.parts.networks import trained
+from benchmarks.parts.one_shot_methods import (
+    DEFAULTS,
+    INFEASIBLE,
+    NAMES,
+    OF_FEW,
+    STEPS,
+    build_methods,
+)
 from kprune._support import tables
 from reports import frame
 
@@ -35,63 +43,6 @@ Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 BATCH = 1000  # samples evaluated at a time
-STEPS = 16  # parts of a cut by a model of the loss, which is good nearby alone
-DEFAULTS = {  # sparsities, calibration samples, and how many of them a model of the loss is made of
-    "digits": (["0.8", "0.9"], 1437, 1437),
-    "lenet_300_100": (["0.8", "0.9", "0.95"], 2000, 500),
-    "lenet_5": (["0.8", "0.9", "0.95"], 2000, 500),
-    "resnet20": (["0.5", "0.7", "0.8", "0.9"], 1024, 256),
-}
-OF_FEW = ("OBS block", "OBS full")
-
-
-def methods(x: Array, y: Array, few: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Returns the arguments of `kprune.prune` for each method.
-
-    Args:
-        x: calibration samples.
-        y: their labels.
-        few: how many of them a model of the loss is made of.
-        seed: of what is random.
-    """
-    criteria, fit = kprune.criteria, kprune.refits.LeastSquares(x)
-    loss: dict[str, Any] = {"data": (x[:few], y[:few]), "recomputations": STEPS}
-    uniform = {"allocation": "class_uniform"}
-    found: dict[str, dict[str, Any]] = {
-        "random": {"criterion": criteria.Random(seed)},
-        "magnitude": {"criterion": "magnitude"},
-        "magnitude uniform": {"criterion": "magnitude", **uniform},
-        "magnitude erk": {"criterion": "magnitude", "allocation": "erk"},
-        "magnitude + LS": {"criterion": "magnitude", "refit": fit},
-        "magnitude erk + LS": {"criterion": "magnitude", "allocation": "erk", "refit": fit},
-        **{
-            f"OBD {name}": {"criterion": criteria.OBD((x[:few], y[:few]), name)}
-            for name in kprune.criteria.ESTIMATORS
-        },
-        "OBD in parts": {"criterion": criteria.OBD(**loss)},
-        "Wanda": {"criterion": criteria.Wanda(x)},
-        "Wanda + LS": {"criterion": criteria.Wanda(x), "refit": "least_squares"},
-        "SparseGPT": {"criterion": criteria.SparseGPT(x)},
-        "SparseGPT + LS": {"criterion": criteria.SparseGPT(x), "refit": "least_squares"},
-        "ExactOBS uniform": {"criterion": criteria.OBS(x), **uniform},
-        "ExactOBS": {"criterion": criteria.OBS(x)},
-        "ExactOBS sequential": {"criterion": criteria.OBS(x, sequential=True)},
-        "OBS block": {"criterion": criteria.OBS(hessian="block", **loss)},
-        "OBS full": {"criterion": criteria.OBS(hessian="full", **loss)},
-    }
-    return found
-
-
-NAMES = list(methods(np.zeros(1), np.zeros(1), 1, 0))
-# Exact diagonals of many weights take hours, as models of the loss of so many samples do, sixteen
-# times for each sparsity; ResNet-20 is no chain of layers.
-INFEASIBLE = {
-    "digits": set(),
-    "lenet_300_100": {"OBD exact", *OF_FEW},
-    "lenet_5": {"OBD exact", *OF_FEW},
-    "resnet20": {"OBD exact", "OBD backward"},
-}
-
 flags.DEFINE_enum("network", "digits", list(trained.NETWORKS), "what to prune")
 flags.DEFINE_string("data_dir", None, "folder with mnist/, resnet_cifar10/ and cifar10_jpg/")
 flags.DEFINE_string("cache", "savedmodels/networks", "directory for the trained networks")
@@ -186,7 +137,7 @@ def main(_: list[str]) -> None:
         network = trained.NETWORKS[FLAGS.network](FLAGS.data_dir, pathlib.Path(FLAGS.cache), seed)
         dense, title = accuracy(network.model, network.test), network.title
         x, y = trained.calibration(network.train, samples, seed)
-        every = methods(x, y, few, seed)
+        every = build_methods(x, y, few, seed)
         for name in names:
             for sparsity in sparsities:
                 key = {

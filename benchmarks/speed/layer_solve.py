@@ -20,7 +20,7 @@ import torch
 from absl import app, flags
 
 from benchmarks.parts import published_solvers, results, spread
-from benchmarks.parts.memory import measure_memory
+from benchmarks.parts.turns import Turns, take_turns
 from kprune._second_order.layer_inputs import gram_matrices, readers
 from kprune._second_order.solvers import damping, exact_obs, least_squares, sparse_gpt
 from kprune._support import tables
@@ -37,28 +37,6 @@ flags.DEFINE_string("json", None, "file for the results; none by default")
 
 BATCH = 1024  # samples that arrive together
 Array = np.ndarray[Any, Any]
-Side = Callable[[], Any]
-
-
-def turns(
-    ours: Side, theirs: Side, repeats: int
-) -> tuple[list[float], list[float], list[float], Any, Any]:
-    """Runs two sides in turns; returns their seconds, peaks of memory in bytes, and results."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    found: list[Any] = [None, None]
-    peaks = [0.0, 0.0]
-    for repeat in range(repeats + 1):  # the first warms up, and is watched for its memory
-        for place in ((0, 1), (1, 0))[repeat % 2]:
-            if repeat == 0:
-                with measure_memory() as memory:
-                    found[place] = (ours, theirs)[place]()
-                peaks[place] = float(memory.extra)
-                if repeats > 1:
-                    continue
-            start = time.perf_counter()
-            found[place] = (ours, theirs)[place]()
-            seconds[place].append(time.perf_counter() - start)
-    return seconds[0], seconds[1], peaks, found[0], found[1]
 
 
 def layer(size: int) -> tuple[list[Array], Array]:
@@ -91,24 +69,24 @@ def measure(size: int) -> list[dict[str, Any]]:
     sparsity, repeats = FLAGS.sparsity, FLAGS.repeats
     measured = []
 
-    def note(method: str, outputs: int, sides: Any, loss: Callable[[Any, bool], float]) -> None:
-        own, peer, peaks, mine, yours = sides
+    def note(method: str, outputs: int, turns: Turns, loss: Callable[[Any, bool], float]) -> None:
+        mine, yours = turns.results
         measured.append(
             {
                 "inputs": size,
                 "method": method,
                 "outputs": outputs,
-                "seconds": own,
-                "peer_seconds": peer,
-                "peak": peaks[0],
-                "peer_peak": peaks[1],
+                "seconds": turns.seconds[0],
+                "peer_seconds": turns.seconds[1],
+                "peak": turns.peaks[0],
+                "peer_peak": turns.peaks[1],
                 "loss_ratio": loss(yours, False) / loss(mine, True),
             }
         )
 
-    sides = turns(lambda: our_gram(batches), lambda: published_solvers.gram(tensors), repeats)
-    plain, theirs = sides[3], sides[4]
-    note("Gram", 0, sides, lambda h, _: float(np.linalg.norm(h)))
+    turns = take_turns(lambda: our_gram(batches), lambda: published_solvers.gram(tensors), repeats)
+    plain, theirs = turns.results
+    note("Gram", 0, turns, lambda h, _: float(np.linalg.norm(h)))
     hessian = damping.add_damping(plain, 0.01)
 
     def error(after: Any, ours: bool) -> float:
@@ -118,8 +96,8 @@ def measure(size: int) -> list[dict[str, Any]]:
     def run() -> Array:
         return sparse_gpt.sweep(sparse_gpt.factor(hessian), matrix, sparsity)[2]
 
-    sides = turns(run, lambda: published_solvers.sparse_gpt(theirs, weight, sparsity), repeats)
-    note("SparseGPT", FLAGS.outputs, sides, error)
+    turns = take_turns(run, lambda: published_solvers.sparse_gpt(theirs, weight, sparsity), repeats)
+    note("SparseGPT", FLAGS.outputs, turns, error)
 
     keep = np.argsort(np.argsort(np.abs(matrix), axis=None)).reshape(matrix.shape)
     keep = keep >= sparsity * matrix.size
@@ -128,12 +106,14 @@ def measure(size: int) -> list[dict[str, Any]]:
     def solve() -> Array:
         return least_squares.solve(hessian, matrix, keep)
 
-    sides = turns(solve, lambda: published_solvers.least_squares(theirs, weight, mask), repeats)
-    note("least squares", FLAGS.outputs, sides, error)
+    turns = take_turns(
+        solve, lambda: published_solvers.least_squares(theirs, weight, mask), repeats
+    )
+    note("least squares", FLAGS.outputs, turns, error)
 
     few = max(1, FLAGS.exact_outputs * 512**2 // size**2)  # the peer holds so many inverses
     some, same = matrix[:, :few], weight[:few]
-    sides = turns(
+    turns = take_turns(
         lambda: exact_obs.compute_costs(hessian, some),
         lambda: published_solvers.exact_obs(theirs, same),
         1,
@@ -146,7 +126,7 @@ def measure(size: int) -> list[dict[str, Any]]:
         )
         return damping.squared_error(plain, some, least_squares.solve(hessian, some, left))
 
-    note("ExactOBS", few, sides, pruned)
+    note("ExactOBS", few, turns, pruned)
     return measured
 
 
