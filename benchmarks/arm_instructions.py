@@ -37,8 +37,9 @@ from absl import app, flags
 
 import kprune
 from kprune._support import tables
-from kprune.export import symmetric_padding
-from kprune.export._tflite import sparsification, targets
+from kprune.export import _symmetric_padding
+from kprune.export._tflite import sparsification
+from kprune.export._tflite.rules import targets
 
 FLAGS = flags.FLAGS
 Row = dict[str, Any]
@@ -80,7 +81,7 @@ class Subject:
             width = int(self.network.split()[-1])
             return keras.Sequential([keras.Input((width,)), keras.layers.Dense(width)])
         model = getattr(keras.applications, self.network)(weights=None)
-        return symmetric_padding.symmetric_padding(model) if self.padding == "symmetric" else model
+        return _symmetric_padding.symmetric_padding(model) if self.padding == "symmetric" else model
 
 
 def _connected(width: int, pattern: str, batch: int, precision: str = "float32") -> Subject:

@@ -18,7 +18,7 @@ import threadpoolctl
 from absl import app, flags
 
 from kprune._support import tables
-from kprune.export import _coding
+from kprune.export._compressed import coding
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("megabytes", 20, "of weights", lower_bound=0.1)
@@ -66,14 +66,14 @@ def main(argv: list[str]) -> None:
         for kept in map(float, FLAGS.kept):
             for shared in (True, False):
                 array = weights(kept, shared)
-                encoded = _coding.encode(array)
+                encoded = coding.encode(array)
                 content = encoded.content
-                found = _coding.decode(content, array.dtype, array.shape)
+                found = coding.decode(content, array.dtype, array.shape)
                 if found.tobytes() != array.tobytes():
                     raise RuntimeError(f"{kept:.0%} kept came back otherwise than it was")
-                encoding = timed(lambda array=array: _coding.encode(array))
+                encoding = timed(lambda array=array: coding.encode(array))
                 decoding = timed(
-                    lambda content=content, size=array.size: _coding.decode(content, "f4", (size,))
+                    lambda content=content, size=array.size: coding.decode(content, "f4", (size,))
                 )
                 gzip = len(zlib.compress(array.tobytes(), 9))
                 values = f"{FLAGS.clusters}" if shared else "all"

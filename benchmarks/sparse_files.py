@@ -31,8 +31,9 @@ from absl import app, flags
 
 import kprune
 from kprune._support import tables
-from kprune.export import trial, verification
-from kprune.export._tflite import constants, flatbuffer, sparse_array
+from kprune.export import _verification
+from kprune.export._tflite import trial
+from kprune.export._tflite.format import constants, flatbuffer, sparse_array
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(
@@ -174,8 +175,8 @@ def converted(
         for runtime in trial.runtimes():
             ours, theirs = (trial.run(path, runs, runtime).outputs for path in paths)
             limit = trial.SPARSE_TOLERANCES[quantization]
-            verification.agree(theirs, ours, limit, "its dense file", 1 / 128)
-    except verification.ExportError as error:
+            _verification.agree(theirs, ours, limit, "its dense file", 1 / 128)
+    except _verification.ExportError as error:
         verdict = "wrong" if "away" in str(error) else "does not load"
     return {"converter": len(contents[1]), "verdict": verdict}
 

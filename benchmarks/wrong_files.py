@@ -28,8 +28,9 @@ from ai_edge_litert import interpreter as litert
 
 import kprune
 from kprune._support import tables
-from kprune.export import trial
-from kprune.export._tflite import constants, flatbuffer, sparsification, targets
+from kprune.export._tflite import sparsification, trial
+from kprune.export._tflite.format import constants, flatbuffer
+from kprune.export._tflite.rules import targets
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("precisions", ["float32", "float16", "dynamic", "int8"], "of the files")
