@@ -122,7 +122,7 @@ def test_a_file_that_would_not_load_on_arm_stays_dense(tmp_path):
 
 def test_a_loop_that_would_kill_the_calibration_is_told():
     model = keras.Sequential([keras.Input((5, 8)), layers.LSTM(16)])
-    with pytest.raises(export.ExportError, match="kills the process"):
+    with pytest.raises(export.ExportError, match="crashes the process"):
         export.check(model, quantization="int8")
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kprune.export import _coding
-from kprune.export._coding import bits, gaps, huffman, reader
+from kprune.export._compressed import coding
+from kprune.export._compressed.coding import bits, gaps, huffman, reader
 
 pytestmark = pytest.mark.quick
 
@@ -23,8 +23,8 @@ fast = hypothesis.settings(max_examples=60, deadline=None)
 def bit_string(symbols):
     """What should be packed, one symbol after another, by Python's own numbers."""
     counts = np.bincount(symbols)
-    lengths = huffman.lengths(counts)
-    codes = huffman.codes(lengths)
+    lengths = huffman.code_lengths(counts)
+    codes = huffman.assign_codes(lengths)
     return "".join(f"{codes[each]:0{lengths[each]}b}" for each in symbols)
 
 
@@ -36,7 +36,7 @@ def as_bytes(text):
 
 def test_codes_are_those_of_deflate():
     """The example of RFC 1951, section 3.2.2."""
-    codes = huffman.codes(np.array([3, 3, 3, 3, 3, 2, 4, 4]))
+    codes = huffman.assign_codes(np.array([3, 3, 3, 3, 3, 2, 4, 4]))
     assert codes.tolist() == [0b010, 0b011, 0b100, 0b101, 0b110, 0b00, 0b1110, 0b1111]
 
 
@@ -52,25 +52,25 @@ def test_lengths_are_as_short_as_huffman_s(counts):
         merged = heapq.heappop(heap) + heapq.heappop(heap)
         total += merged
         heapq.heappush(heap, merged)
-    lengths = huffman.lengths(np.array(counts))
+    lengths = huffman.code_lengths(np.array(counts))
     assert lengths.astype(int) @ np.array(counts) == total
     assert sum(2.0 ** -int(each) for each in lengths if each) == 1
 
 
 @pytest.mark.parametrize("counts", [[1, 1, 2, 3, 5, 8], [1, 1, 1, 1, 50, 90], [7, 1, 40, 3, 3, 9]])
 def test_limited_lengths_are_the_best_of_all(counts, monkeypatch):
-    monkeypatch.setattr(huffman, "LONGEST", 4)
+    monkeypatch.setattr(huffman, "MAX_BITS", 4)
     best = min(
         np.dot(counts, each)
         for each in itertools.product(range(1, 5), repeat=6)
         if sum(2.0**-length for length in each) <= 1
     )
-    assert np.dot(counts, huffman.lengths(np.array(counts)).astype(int)) == best
+    assert np.dot(counts, huffman.code_lengths(np.array(counts)).astype(int)) == best
 
 
 def test_no_code_is_longer_than_15_bits():
     """Fibonacci numbers make the deepest trees: 17 bits for 18 symbols, were there no limit."""
-    lengths = huffman.lengths(FIBONACCI)
+    lengths = huffman.code_lengths(FIBONACCI)
     assert lengths.max() == 15
     assert sum(2.0 ** -int(each) for each in lengths) == 1
 
@@ -88,28 +88,28 @@ def test_bits_are_packed_as_a_string_is(count):
 def test_symbols_come_back(count):
     symbols = np.random.default_rng(count).geometric(0.3, count) - 1
     content = huffman.encode(symbols)
-    np.testing.assert_array_equal(huffman.decode(reader.Reader(content), count), symbols)
-    assert 8 * len(content) == huffman.cost(np.bincount(symbols))
+    np.testing.assert_array_equal(huffman.decode(reader.ByteReader(content), count), symbols)
+    assert 8 * len(content) == huffman.count_bits(np.bincount(symbols))
     if len(set(symbols.tolist())) > 1:
         assert content.endswith(as_bytes(bit_string(symbols)))
 
 
 def test_gaps_of_the_paper():
     """Figure 2 of Deep Compression: weights at 1, 4 and 15, three bits, one filler."""
-    symbols = gaps.symbols(gaps.between(np.array([1, 4, 15])), bits=3)
+    symbols = gaps.to_symbols(gaps.count_gaps(np.array([1, 4, 15])), bits=3)
     assert symbols.tolist() == [1, 2, 7, 3]
-    assert gaps.places(symbols, bits=3, size=16).tolist() == [1, 4, 15]
+    assert gaps.to_places(symbols, bits=3, size=16).tolist() == [1, 4, 15]
 
 
 @fast
 @hypothesis.given(st.sets(st.integers(0, 3000), min_size=1), st.integers(2, 8))
 def test_places_come_back_through_fillers(places, width):
     where = np.array(sorted(places))
-    between = gaps.between(where)
-    symbols = gaps.symbols(between, width)
-    np.testing.assert_array_equal(gaps.places(symbols, width, 3001), where)
+    between = gaps.count_gaps(where)
+    symbols = gaps.to_symbols(between, width)
+    np.testing.assert_array_equal(gaps.to_places(symbols, width, 3001), where)
     counts = np.bincount(symbols, minlength=1 << width)
-    np.testing.assert_array_equal(gaps.counts(between, width), counts)
+    np.testing.assert_array_equal(gaps.count_symbols(between, width), counts)
 
 
 @fast
@@ -118,7 +118,7 @@ def test_every_array_comes_back_bit_for_bit(data):
     dtype = data.draw(st.sampled_from(["f2", "f4", "f8", "i1", "u2", "i8", "?", ">f4"]))
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=9))
     array = data.draw(hnp.arrays(dtype, shape))
-    found = _coding.decode(_coding.encode(array).content, array.dtype, array.shape)
+    found = coding.decode(coding.encode(array).content, array.dtype, array.shape)
     assert found.dtype == array.dtype
     assert found.shape == array.shape
     assert found.tobytes() == array.tobytes()
@@ -136,20 +136,20 @@ def test_every_array_comes_back_bit_for_bit(data):
 )
 def test_the_shortest_form_is_taken(values, form):
     array = values.astype("float32")
-    encoded = _coding.encode(array)
+    encoded = coding.encode(array)
     assert encoded.form == form
     assert encoded.kept == np.count_nonzero(array)
     assert len(encoded.content) <= array.nbytes + 1
-    assert _coding.decode(encoded.content, "float32", array.shape).tobytes() == array.tobytes()
+    assert coding.decode(encoded.content, "float32", array.shape).tobytes() == array.tobytes()
 
 
 @pytest.mark.parametrize("value", [-0.0, np.nan, -np.inf, 1e-45])
 def test_special_values_are_survivors(value):
     array = np.zeros(500, "float32")
     array[::50] = value
-    encoded = _coding.encode(array)
+    encoded = coding.encode(array)
     assert encoded.kept == 10
-    assert _coding.decode(encoded.content, "float32", (500,)).tobytes() == array.tobytes()
+    assert coding.decode(encoded.content, "float32", (500,)).tobytes() == array.tobytes()
 
 
 def test_a_shared_sparse_array_takes_its_entropy():
@@ -163,13 +163,13 @@ def test_a_shared_sparse_array_takes_its_entropy():
     codes = -(probabilities * np.log2(probabilities)).sum() * 0.08
     places = -(0.08 * np.log2(0.08) + 0.92 * np.log2(0.92))
     least = 400_000 * (codes + places) / 8
-    assert least < len(_coding.encode(array).content) < 1.04 * least
+    assert least < len(coding.encode(array).content) < 1.04 * least
 
 
 @pytest.mark.parametrize("array", [np.array(["a"]), np.array([1j]), np.array([None])])
 def test_what_is_no_real_number_is_refused(array):
     with pytest.raises(TypeError, match="expected real numbers"):
-        _coding.encode(array)
+        coding.encode(array)
 
 
 @hypothesis.settings(max_examples=40, deadline=None)
@@ -177,11 +177,11 @@ def test_what_is_no_real_number_is_refused(array):
 def test_damage_is_an_error_or_another_array(place, byte, every):
     """Past the checksum, in a file made to harm: nothing but a ValueError, and no large memory."""
     array = np.where(np.arange(400) % every, 0, np.arange(400) % 11 + 1).astype("float32")
-    content = bytearray(_coding.encode(array).content)
+    content = bytearray(coding.encode(array).content)
     content[place % len(content)] = byte
     tracemalloc.start()
     try:
-        found = _coding.decode(bytes(content), "float32", (400,))
+        found = coding.decode(bytes(content), "float32", (400,))
         assert found.shape == (400,)
     except ValueError as error:
         assert "save_compressed" in str(error)
@@ -194,9 +194,9 @@ def test_damage_is_an_error_or_another_array(place, byte, every):
 @fast
 @hypothesis.given(st.integers(0, 10_000))
 def test_a_truncated_array_is_an_error(length):
-    content = _coding.encode(np.arange(600) % 7 * (np.arange(600) % 5 == 0)).content
+    content = coding.encode(np.arange(600) % 7 * (np.arange(600) % 5 == 0)).content
     with pytest.raises(ValueError, match="save_compressed"):
-        _coding.decode(content[: length % len(content)], "int64", (600,))
+        coding.decode(content[: length % len(content)], "int64", (600,))
 
 
 @pytest.mark.parametrize(
@@ -211,4 +211,4 @@ def test_a_truncated_array_is_an_error(length):
 )
 def test_a_content_made_to_harm_is_told(content, message):
     with pytest.raises(ValueError, match=message):
-        _coding.decode(content, "float32", (4,))
+        coding.decode(content, "float32", (4,))

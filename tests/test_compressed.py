@@ -16,7 +16,8 @@ from models import compiled, mlp
 
 import kprune
 from kprune._masking import masked_weights
-from kprune.export import compressed, container
+from kprune.export import compressed
+from kprune.export._compressed import container
 from kprune.training import weight_sharing
 
 layers = keras.layers
@@ -235,7 +236,7 @@ def two_sections_for_one(directory, sections):
         (huge_layer, "the model's variables would take"),
         (wide_layer, "Keras cannot make the model"),
         (other_type, "something other than numbers"),
-        (negative, "-1 is no count"),
+        (negative, "-1 is not a count"),
         (one_name, "names are for"),
         (no_tensors, "has not the parts of a model"),
         (outside, "outside the model"),

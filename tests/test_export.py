@@ -15,16 +15,10 @@ import tensorflow as tf
 import kprune
 from kprune import export
 from kprune._support import tables
-from kprune.export import (
-    conversion,
-    examples,
-    inspection,
-    interpreter,
-    saved_model,
-    trial,
-    verification,
-)
-from kprune.export._tflite import encodings
+from kprune.export import _keras_export, _verification
+from kprune.export._inputs import examples, inspection
+from kprune.export._tflite import conversion, interpreter, interpreter_process, trial
+from kprune.export._tflite.format import encodings
 
 layers = keras.layers
 
@@ -180,7 +174,7 @@ def model(request):
 
 def test_saved_model_computes_what_the_model_computes(model, tmp_path):
     report = export.to_saved_model(model, tmp_path / "saved")
-    signature = inspection.signature(model)
+    signature = inspection.find_signature(model)
     inputs = signature.pack(signature.draw(np.random.default_rng(1), 2))
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
     outputs = loaded.serve(*keras.tree.map_structure(tf.convert_to_tensor, inputs))
@@ -195,7 +189,7 @@ def test_saved_model_computes_what_the_model_computes(model, tmp_path):
 def test_tflite_computes_what_the_model_computes(model, tmp_path):
     path = tmp_path / "model.tflite"
     report = export.to_tflite(model, path)
-    signature = inspection.signature(model)
+    signature = inspection.find_signature(model)
     drawn = signature.draw(np.random.default_rng(1), 1)
     by_name = [array for _, array in sorted(signature.names(drawn).items())]
     expected = model(*signature.pack(drawn), training=False)
@@ -249,7 +243,7 @@ def test_a_dense_file_has_dense_tensors_with_zeros(tmp_path):
 def children(monkeypatch):
     """The processes of interpreters that a test starts."""
     started = {}
-    monkeypatch.setattr(trial, "_children", started)
+    monkeypatch.setattr(interpreter_process, "_processes", started)
     yield started
     for child in started.values():
         child.end()
@@ -367,7 +361,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path, children, busy):
 
 def test_calibration_that_would_kill_the_process_is_refused(tmp_path):
     tokens = np.zeros((4, 5), "int32")
-    with pytest.raises(export.ExportError, match="kills the process"):
+    with pytest.raises(export.ExportError, match="crashes the process"):
         export.to_tflite(recurrent(), tmp_path / "model.tflite", "int8", tokens)
     unrolled = recurrent(unroll=True)  # what the message offers
     export.to_tflite(unrolled, tmp_path / "model.tflite", "int8", tokens, sparse=False)
@@ -396,21 +390,21 @@ def test_probabilities_below_a_step_of_int8_are_no_disagreement(tmp_path):
     model = keras.Model(inputs, layers.Dense(1000, activation="softmax")(inputs))
     x = 0.01 * np.random.default_rng(0).standard_normal((8, 8), "float32")
     report = export.to_tflite(model, tmp_path / "model.tflite", "int8", x, sparse=False)
-    assert np.asarray(model(x)).max() < encodings.step(report.path) == 1 / 256
+    assert np.asarray(model(x)).max() < encodings.output_step(report.path) == 1 / 256
     assert report.tolerance > 1 / 256 > report.max_difference > 0
     export.to_tflite(model, tmp_path / "model.tflite", "float16", sparse=False)
-    assert encodings.step(tmp_path / "model.tflite") == 0
+    assert encodings.output_step(tmp_path / "model.tflite") == 0
 
 
 @pytest.mark.parametrize("write", [export.to_saved_model, export.to_tflite])
 def test_an_export_that_disagrees_does_not_appear(tmp_path, monkeypatch, write):
-    expect = verification.expect
+    expect = _verification.expect
 
     def shifted(model, signature, batch):
         outputs = expect(model, signature, batch)
         return {key: value + 0.01 * np.abs(value).max() for key, value in outputs.items()}
 
-    monkeypatch.setattr(verification, "expect", shifted)
+    monkeypatch.setattr(_verification, "expect", shifted)
     with pytest.raises(export.ExportError, match="away from those of the Keras model"):
         write(network(), tmp_path / "there" / "model")
     assert os.listdir(tmp_path) == []
@@ -453,7 +447,9 @@ def test_what_is_no_model_is_told(tmp_path, write, model):
 
 def test_paths_are_checked_before_the_work(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(saved_model, "write", lambda *_: pytest.fail("it was exported first"))
+    monkeypatch.setattr(
+        _keras_export, "write_saved_model", lambda *_: pytest.fail("it was exported first")
+    )
     with pytest.raises(NotADirectoryError):
         export.to_tflite(network(), tmp_path / "file" / "model.tflite")
     with pytest.raises(IsADirectoryError):
@@ -541,7 +537,7 @@ ONE = {
 def test_representative_data_in_every_form(form):
     model = keras.Sequential([keras.Input((4,), name="x"), layers.Dense(2)])
     data = ONE[form]() if callable(ONE[form]) else ONE[form]
-    rows = examples.read(inspection.signature(model), data)
+    rows = examples.read_examples(inspection.find_signature(model), data)
     np.testing.assert_array_equal(np.concatenate([row[0] for row in rows]), X[:256])
 
 
@@ -560,7 +556,7 @@ TWO = {
 
 @pytest.mark.parametrize("form", TWO)
 def test_representative_data_of_two_inputs_in_every_form(form):
-    rows = examples.read(inspection.signature(lists()), TWO[form])
+    rows = examples.read_examples(inspection.find_signature(lists()), TWO[form])
     np.testing.assert_array_equal(np.concatenate([row[0] for row in rows]), B)
     np.testing.assert_array_equal(np.concatenate([row[1] for row in rows]), A)
 
@@ -578,7 +574,7 @@ def test_calibration_sees_the_data(tmp_path):
 
 
 def test_drawn_integers_are_indices_of_the_embedding():
-    signature = inspection.signature(called(Tokens(), np.zeros((2, 7), "int32")))
+    signature = inspection.find_signature(called(Tokens(), np.zeros((2, 7), "int32")))
     (only,) = signature.inputs
     assert (only.dtype, only.limit, only.shape) == ("int32", 50, (None, 7))
     (drawn,) = signature.draw(np.random.default_rng(0), 100)
@@ -588,7 +584,7 @@ def test_drawn_integers_are_indices_of_the_embedding():
 def test_embeddings_are_left_alone():
     model = called(Tokens(), np.zeros((2, 7), "int32"))
     before = dict(vars(model.embedding))
-    inspection.signature(model)
+    inspection.find_signature(model)
     assert vars(model.embedding) == before
 
 
@@ -677,14 +673,14 @@ def test_nothing_is_written_to_the_console(tmp_path, capsys):
 def test_encodings_of_something_else(tmp_path):
     (tmp_path / "file").write_bytes(b"no flatbuffer")
     with pytest.raises(ValueError, match=r"expected a TFLite file.*to_tflite\(model"):
-        encodings.read(tmp_path / "file")
+        encodings.read_encodings(tmp_path / "file")
 
 
 def test_comparison_is_strict_about_what_is_no_number():
     nan, inf, one = (np.array([value]) for value in (np.nan, np.inf, 1.0))
 
     def largest(a, b):
-        return verification.compare([{"y": a}], [{"y": b}]).largest
+        return _verification.compare([{"y": a}], [{"y": b}]).largest
 
     assert largest(nan, nan) == largest(inf, inf) == largest(one, one) == 0.0
     for pair in ((nan, one), (one, nan), (inf, -inf), (inf, one)):
@@ -695,7 +691,7 @@ def test_comparison_is_strict_about_what_is_no_number():
 
 def test_tolerances_cover_every_precision():
     assert trial.TOLERANCES.keys() == trial.SPARSE_TOLERANCES.keys()
-    assert conversion.line("a.tflite", "int8", sparse=False) == (
+    assert conversion.format_call("a.tflite", "int8", sparse=False) == (
         "kprune.export.to_tflite(model, 'a.tflite', \"int8\", "
         "representative_data=x_train[:256], sparse=False)"
     )

@@ -9,7 +9,7 @@ import tensorflow as tf
 from models import functional, mlp
 
 import kprune
-from kprune.export._tflite import constants, flatbuffer
+from kprune.export._tflite.format import constants, flatbuffer
 from kprune.training import fake_quantization
 
 layers = keras.layers

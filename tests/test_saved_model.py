@@ -10,7 +10,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import kprune
 from kprune import export
-from kprune.export import saved_model
+from kprune.export import _keras_export, saved_model
 
 layers = keras.layers
 
@@ -172,7 +172,7 @@ def test_a_missing_signature_is_an_error(tmp_path, monkeypatch):
     def write(model, path, signature):
         tf.saved_model.save(tf.Module(), path)
 
-    monkeypatch.setattr(saved_model, "write", write)
+    monkeypatch.setattr(_keras_export, "write_saved_model", write)
     with pytest.raises(export.ExportError, match="serving_default and serve"):
         export.to_saved_model(simple(), tmp_path / "1")
     assert not list(tmp_path.iterdir())
@@ -181,8 +181,8 @@ def test_a_missing_signature_is_an_error(tmp_path, monkeypatch):
 def test_the_report_names_what_a_request_needs(tmp_path):
     report = export.to_saved_model(dicts(), tmp_path / "1", batch_size=2)
     assert report.inputs == (
-        saved_model.Tensor("image", "float32", (2, 4)),
-        saved_model.Tensor("word", "string", (2,)),
+        saved_model.SignatureTensor("image", "float32", (2, 4)),
+        saved_model.SignatureTensor("word", "string", (2,)),
     )
     text = str(report)
     for row in ("image | float32 | 2 x 4", "scores | float32 | 2 x 2", "word | string | 2"):

@@ -12,17 +12,10 @@ from hypothesis.extra import numpy as arrays
 from test_export import EVEN, interpret, network, sparsified
 
 from kprune import export
-from kprune.export import trial, verification
-from kprune.export._tflite import (
-    constants,
-    encoder,
-    encodings,
-    flatbuffer,
-    placement,
-    sparse_array,
-    sparsification,
-    targets,
-)
+from kprune.export import _verification
+from kprune.export._tflite import sparsification, trial
+from kprune.export._tflite.format import constants, encoder, encodings, flatbuffer, sparse_array
+from kprune.export._tflite.rules import decisions, placement, targets
 
 layers = keras.layers
 
@@ -169,7 +162,7 @@ def files_of(content):
 def test_data_lie_at_multiples_of_sixteen():
     made = sparsification.rewrite(convert(network()), targets.Target())
     offsets = list(files_of(made.content))
-    assert made.sparse and len(offsets) > 3
+    assert made.is_sparse and len(offsets) > 3
     assert {offset % 16 for offset in offsets} == {0}
 
 
@@ -188,7 +181,7 @@ def test_operators_and_graphs_that_take_or_give_nothing():
     kinds = flatbuffer.schema()
     model.subgraphs.append(kinds.SubGraphT(tensors=[], operators=[kinds.OperatorT()], name=b"init"))
     made = sparsification.rewrite(flatbuffer.pack(model), targets.Target())
-    assert made.sparse and len(flatbuffer.parse(made.content).subgraphs) == 2
+    assert made.is_sparse and len(flatbuffer.parse(made.content).subgraphs) == 2
 
 
 @pytest.mark.parametrize("quantization", [None, "float16"])
@@ -269,8 +262,8 @@ ROWS = {
     "7 dynamic unstructured": (network_of(EVEN, 0.8, 1), "dynamic", "XNNPACK, on by"),
     "8 int8 unstructured": (network_of(EVEN, 0.8, 1), "int8", "LiteRT's XNNPACK"),
     "8 int8 blocks of 4": (network_of(EVEN, 0.5, 4), "int8", "LiteRT's XNNPACK"),
-    "9 float16 at 35 %": (network_of(EVEN, 0.35, 1), "float16", sparsification.NO_GAIN),
-    "9 int8 at 40 %": (lambda: convolutions(zeros=0.4), "int8", sparsification.NO_GAIN),
+    "9 float16 at 35 %": (network_of(EVEN, 0.35, 1), "float16", decisions.NO_GAIN),
+    "9 int8 at 40 %": (lambda: convolutions(zeros=0.4), "int8", decisions.NO_GAIN),
     "int8 convolution": (convolutions, "int8", encodings.DENSIFIED),
     "float16 biases": (wide_biases, "float16", encodings.DENSIFIED),
     "embedding": (tied, "dynamic", encodings.DENSIFIED),
@@ -327,10 +320,10 @@ def test_what_stays_dense_would_fail_or_be_wrong(
     model, x = build(), examples_of(build())
     dense = tmp_path / "dense.tflite"
     export.to_tflite(model, dense, quantization, x, sparse=False)
-    monkeypatch.setattr(placement, "obstacle", lambda *_: None)
-    monkeypatch.setattr(sparsification, "OVERHEAD", 0)
+    monkeypatch.setattr(placement, "find_obstacle", lambda *_: None)
+    monkeypatch.setattr(decisions, "OVERHEAD", 0)
     made = sparsification.rewrite(dense.read_bytes(), targets.Target())
-    assert made.sparse
+    assert made.is_sparse
     path = tmp_path / "sparse.tflite"
     path.write_bytes(made.content)
     name = next(iter(tf_inputs(dense)))
@@ -339,10 +332,10 @@ def test_what_stays_dense_would_fail_or_be_wrong(
     if runtime in fails:
         with pytest.raises(export.ExportError):
             result = trial.run(path, run, runtime)
-            verification.agree(result.outputs, reference.outputs, 0.01, "the dense file")
+            _verification.agree(result.outputs, reference.outputs, 0.01, "the dense file")
     else:
         result = trial.run(path, run, runtime)
-        verification.agree(result.outputs, reference.outputs, 0.01, "the dense file")
+        _verification.agree(result.outputs, reference.outputs, 0.01, "the dense file")
 
 
 def tf_inputs(path):
@@ -368,15 +361,15 @@ def test_what_is_widened_comes_after_what_is_unpacked(tmp_path):
             each.outputs = np.array([swap.get(i, i) for i in each.outputs], np.int32)
     dense = flatbuffer.pack(model)
     made = sparsification.rewrite(dense, targets.Target())
-    assert made.sparse
+    assert made.is_sparse
     run = [{"features": np.random.default_rng(0).standard_normal((3, EVEN)).astype("float32")}]
     results = []
     for content in (dense, made.content):
         path.write_bytes(content)
-        results.append(trial.everywhere(path, run))
+        results.append(trial.run_everywhere(path, run))
     for runtime in trial.runtimes():
         ours, theirs = (each[runtime].outputs for each in reversed(results))
-        verification.agree(ours, theirs, 1e-5, "the dense file")
+        _verification.agree(ours, theirs, 1e-5, "the dense file")
 
 
 def test_half_floats_before_other_kernels_would_be_wrong(tmp_path, monkeypatch):
@@ -386,17 +379,17 @@ def test_half_floats_before_other_kernels_would_be_wrong(tmp_path, monkeypatch):
     x = examples_of(model, 1)
     name = next(iter(tf_inputs(path)))
     reference = trial.run(path, [{name: x}])
-    monkeypatch.setattr(placement, "widened", lambda *_: False)
+    monkeypatch.setattr(placement, "is_widened", lambda *_: False)
     made = sparsification.rewrite(path.read_bytes(), targets.Target())
     (tmp_path / "sparse.tflite").write_bytes(made.content)
     with pytest.raises(export.ExportError, match="away"):
         result = trial.run(tmp_path / "sparse.tflite", [{name: x}])
-        verification.agree(result.outputs, reference.outputs, 0.01, "the dense file")
+        _verification.agree(result.outputs, reference.outputs, 0.01, "the dense file")
 
 
 def test_a_file_that_an_interpreter_gets_wrong_is_mended(tmp_path, monkeypatch):
     """A later interpreter may have new defects: then what it gets wrong is found, and dense."""
-    monkeypatch.setattr(placement, "obstacle", lambda *_: None)
+    monkeypatch.setattr(placement, "find_obstacle", lambda *_: None)
     model, path = convolutions(True), tmp_path / "model.tflite"
     report = export.to_tflite(model, path, "dynamic", examples_of(model), timing_seconds=0)
     kernels = [each for each in report.tensors if len(each.shape) == 4]
@@ -416,8 +409,8 @@ def test_lost_weights_are_found_where_outputs_hardly_show_it(tmp_path):
     values[tuple(np.argwhere(values)[0])] = 0
     kernel.assign(values)
     export.to_tflite(model, other, timing_seconds=0)
-    assert encodings.differing(path, path) is None
-    assert "MatMul" in encodings.differing(path, other)
+    assert encodings.find_difference(path, path) is None
+    assert "MatMul" in encodings.find_difference(path, other)
 
 
 def test_shared_values_stay_shared(tmp_path):
@@ -445,7 +438,7 @@ def test_shared_values_stay_shared(tmp_path):
     ).convert()
     made = sparsification.rewrite(dense, targets.Target())
     nonzero = np.count_nonzero(module.kernel.numpy())
-    assert made.sparse
+    assert made.is_sparse
     assert len(made.content) < len(dense) - 64 * 128 * 4 + nonzero * 5 + 1500
     x = np.random.default_rng(1).standard_normal((3, 64)).astype("float32")
     with pytest.warns(UserWarning, match="deprecat"):
@@ -537,11 +530,11 @@ def test_targets_choose_by_the_measured_rules(
 
 def test_narrow_and_ragged_matrices_have_no_sparse_kernel():
     rule = targets.Target("x86", 1)
-    assert rule.hindrance((1024, 1024), "float32", True) is None
-    assert "no multiple of 4" in rule.hindrance((1024, 1022), "float32", True)
-    assert "beyond 4096 inputs" in rule.hindrance((1024, 4112), "int8", True)
-    assert "fewer than" in rule.hindrance((64, 64), "float32", True)
-    assert "is slower" in rule.hindrance((1024, 1024), "int8", False)
+    assert rule.find_obstacle((1024, 1024), "float32", True) is None
+    assert "no multiple of 4" in rule.find_obstacle((1024, 1022), "float32", True)
+    assert "beyond 4096 inputs" in rule.find_obstacle((1024, 4112), "int8", True)
+    assert "fewer than" in rule.find_obstacle((64, 64), "float32", True)
+    assert "is slower" in rule.find_obstacle((1024, 1024), "int8", False)
 
 
 def test_report_tells_costs(tmp_path):

@@ -96,7 +96,7 @@ def private_names(tree):
                 yield node.attr, ast.unparse(node)
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("attr"):
             name = node.args[min(1, len(node.args) - 1)]
-            if isinstance(name, ast.Constant) and str(name.value).startswith("_"):
+            if isinstance(name, ast.Constant) and re.match(r"_[a-z]", str(name.value)):
                 yield name.value, ast.unparse(node)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import kprune
-from kprune.export._variable_paths import find_paths
 
 layers = keras.layers
 
@@ -56,19 +55,3 @@ def test_check_and_compressed_files_give_names_that_wrap_takes(tmp_path):
     assert sorted(names) == ["wide/a/kernel", "wide/b/kernel"]
     kprune.wrap(wide, include=re.escape(names[0]))
     assert [weight.path for weight in kprune.masked_weights(wide)] == [names[0]]
-
-
-def test_equal_kernels_are_named_in_order_and_others_not_at_all():
-    model = keras.Sequential(
-        [keras.Input((4,)), layers.Dense(4, name="a"), layers.Dense(4, name="b")], name="twins"
-    )
-    model.set_weights([np.eye(4) if w.ndim > 1 else w for w in model.get_weights()])
-    eye, other = np.eye(4, dtype="float32"), np.ones((4, 4), "float32")
-    assert find_paths(model, [eye, other, eye]) == ["twins/a/kernel", None, "twins/b/kernel"]
-    assert find_paths(model, [np.zeros(4, "float32"), np.array(["text"])]) == [
-        "twins/a/bias",
-        None,
-    ]
-    empty = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="zeros")], name="empty")
-    empty.set_weights([np.zeros((4, 4)), np.zeros(4)])
-    assert find_paths(empty, [np.zeros((4, 4), "int8"), eye]) == ["empty/zeros/kernel", None]

@@ -32,8 +32,8 @@ import kprune
 from benchmarks.parts import converter, results
 from benchmarks.parts.networks import small_models
 from kprune._support import progress, tables
-from kprune.export import trial
-from kprune.export._tflite import constants, flatbuffer, sparse_array
+from kprune.export._tflite import trial
+from kprune.export._tflite.format import constants, flatbuffer, sparse_array
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(

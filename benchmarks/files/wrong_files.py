@@ -28,8 +28,9 @@ import kprune
 from benchmarks.parts import results
 from benchmarks.parts.networks import small_models
 from kprune._support import tables
-from kprune.export import trial
-from kprune.export._tflite import constants, flatbuffer, sparsification, targets
+from kprune.export._tflite import sparsification, trial
+from kprune.export._tflite.format import constants, flatbuffer
+from kprune.export._tflite.rules import targets
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("precisions", ["float32", "float16", "dynamic", "int8"], "of the files")

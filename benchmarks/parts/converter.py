@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kprune.export import trial, verification
+from kprune.export import _verification
+from kprune.export._tflite import trial
 
 
 def convert_sparse(
@@ -52,8 +53,8 @@ def convert_sparse(
         for runtime in trial.runtimes():
             ours, theirs = (trial.run(path, runs, runtime).outputs for path in paths)
             limit = trial.SPARSE_TOLERANCES[quantization]
-            verification.agree(theirs, ours, limit, "its dense file", 1 / 128)
-    except verification.ExportError as error:
+            _verification.agree(theirs, ours, limit, "its dense file", 1 / 128)
+    except _verification.ExportError as error:
         verdict = "wrong" if "away" in str(error) else "does not load"
     return {"converter": len(contents[1]), "verdict": verdict}
 

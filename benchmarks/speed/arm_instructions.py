@@ -44,7 +44,8 @@ from benchmarks.parts.phone.subjects import (
     Subject,
 )
 from kprune._support import tables
-from kprune.export._tflite import sparsification, targets
+from kprune.export._tflite import sparsification
+from kprune.export._tflite.rules import targets
 
 FLAGS = flags.FLAGS
 Row = dict[str, Any]

@@ -18,7 +18,7 @@ from absl import app, flags
 
 from benchmarks.parts import results, spread
 from kprune._support import tables
-from kprune.export import _coding
+from kprune.export._compressed import coding
 from options import checks
 
 FLAGS = flags.FLAGS
@@ -65,14 +65,14 @@ def main(argv: list[str]) -> None:
         for kept in map(float, FLAGS.kept):
             for shared in (True, False):
                 array = weights(kept, shared)
-                encoded = _coding.encode(array)
+                encoded = coding.encode(array)
                 content = encoded.content
-                found = _coding.decode(content, array.dtype, array.shape)
+                found = coding.decode(content, array.dtype, array.shape)
                 if found.tobytes() != array.tobytes():
                     raise RuntimeError(f"{kept:.0%} kept are decoded to other values")
-                encoding = timed(lambda array=array: _coding.encode(array))
+                encoding = timed(lambda array=array: coding.encode(array))
                 decoding = timed(
-                    lambda content=content, size=array.size: _coding.decode(content, "f4", (size,))
+                    lambda content=content, size=array.size: coding.decode(content, "f4", (size,))
                 )
                 gzip = len(zlib.compress(array.tobytes(), 9))
                 values = f"{FLAGS.clusters}" if shared else "all"

@@ -44,19 +44,6 @@ def declared_bytes(make: Callable[[], Any]) -> int:
         global_state.set_global_attribute(pending, [])
 
 
-def compile_from_config(
-    model: keras.Model, config: Any, custom_objects: Any, safe_mode: bool
-) -> None:
-    """Compiles a model as `keras.models.load_model` does, with classes and functions by name."""
-    from keras.src.saving import serialization_lib
-
-    with (
-        keras.saving.CustomObjectScope(dict(custom_objects or {})),
-        serialization_lib.SafeModeScope(safe_mode),
-    ):
-        model.compile_from_config(config)
-
-
 def is_legacy(model: Any) -> bool:
     """Returns whether an object is of Keras 2, which lives on as `tf_keras`."""
     names = "tf_keras", "keras.src.legacy"

@@ -1,19 +1,17 @@
-"""A SavedModel for TensorFlow Serving, checked against the model it was made from."""
+"""Writes SavedModels for TensorFlow Serving, and compares each with the Keras model."""
 
-import contextlib
 import dataclasses
-import logging
 import os
-from collections.abc import Iterator
 from typing import Any
 
-import absl.logging
 import keras
 import tensorflow as tf
 
-from kprune._masking import wrapping
 from kprune._support import files, tables
-from kprune.export import examples, inspection, signatures, verification
+from kprune.export import _frame, _keras_export, _verification
+from kprune.export._inputs import examples, inspection, signatures
+
+__all__ = ["SavedModelReport", "SignatureTensor", "to_saved_model"]
 
 MARKER = "saved_model.pb"  # every SavedModel directory holds it
 TAG = "serve"  # of the graph that TensorFlow Serving looks for
@@ -22,8 +20,8 @@ TOLERANCE = 1e-4  # of the largest output: the same kernels run, fused in anothe
 
 
 @dataclasses.dataclass(frozen=True)
-class Tensor:
-    """An input or output of a signature.
+class SignatureTensor:
+    """Describes an input or output of a signature.
 
     Args:
         name: by which a request names it.
@@ -38,7 +36,7 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class SavedModelReport:
-    """What `to_saved_model` wrote.
+    """Describes what `to_saved_model` wrote.
 
     `print` shows it as a table; `to_dict` gives it to JSON.
 
@@ -55,13 +53,13 @@ class SavedModelReport:
     bytes: int
     gzip_bytes: int
     max_difference: float
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[SignatureTensor, ...]
+    outputs: tuple[SignatureTensor, ...]
 
     def render(self) -> str:
         """Returns the report as a table: what the signature takes and gives."""
         rows = [
-            [kind, each.name, each.dtype, _shape(each)]
+            [kind, each.name, each.dtype, _format_shape(each)]
             for kind, tensors in (("input", self.inputs), ("output", self.outputs))
             for each in tensors
         ]
@@ -112,10 +110,10 @@ def to_saved_model(
         Sizes, the inputs and outputs of the signature, and the difference from the Keras model.
 
     Raises:
-        TypeError: the model is no Keras 3 model.
-        ValueError: the path is empty, the batch is no positive whole number, or the model's inputs
-            cannot be known.
-        OSError: nothing can be written to `path`, or it holds files that are no SavedModel.
+        TypeError: the model is not a Keras 3 model.
+        ValueError: the path is empty, the batch is not a positive whole number, or the model's
+            inputs cannot be known.
+        OSError: nothing can be written to `path`, or it holds files that are not a SavedModel.
         ExportError: the model cannot be exported, or the reloaded one computes something else.
             What was at `path` is still there.
 
@@ -124,110 +122,104 @@ def to_saved_model(
         >>> served = tf.saved_model.load("savedmodels/lenet/1").signatures["serving_default"]
         >>> served(**{report.inputs[0].name: tf.constant(x)})[report.outputs[0].name]
     """
-    check(model)
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(
-            f"batch_size={batch_size!r}; expected a number of examples from 1, or None for a free "
-            f"batch. Write kprune.export.to_saved_model(model, {os.fspath(path)!r})."
+    _frame.check_batch_size(batch_size, f"kprune.export.to_saved_model(model, {os.fspath(path)!r})")
+    return _frame.export(model, path, _SavedModel(batch_size, input_signature))
+
+
+@dataclasses.dataclass(frozen=True)
+class _SavedModel(
+    _frame.Format[signatures.Signature, list[Any], files.Size, SavedModelReport],
+):
+    """Exports to a SavedModel; the arguments are those of `to_saved_model`."""
+
+    batch_size: int | None
+    input_signature: Any
+
+    marker = MARKER
+
+    def convert(self, model: keras.Model, paths: _frame.Paths) -> signatures.Signature:
+        """Finds the model's signature and writes the SavedModel, which Keras does in one go."""
+        signature = inspection.find_signature(model, self.input_signature, self.batch_size)
+        _keras_export.write_saved_model(model, os.fspath(paths.written), signature)
+        return signature
+
+    def encode(self, converted: signatures.Signature, paths: _frame.Paths) -> list[Any]:
+        """Loads the signatures again, as TensorFlow Serving does: the weights stay dense."""
+        try:
+            loaded = tf.saved_model.load(os.fspath(paths.written), tags=[TAG]).signatures
+            return [loaded[name] for name in SIGNATURES]
+        except Exception as error:
+            raise _verification.ExportError(
+                f"the SavedModel for {paths.target} cannot be loaded again: {error} Expected one "
+                f"that tf.saved_model.load takes, with the signatures {' and '.join(SIGNATURES)}. "
+                "Write model.export(path) to see Keras's full error."
+            ) from error
+
+    def verify(
+        self,
+        model: keras.Model,
+        converted: signatures.Signature,
+        encoded: list[Any],
+        paths: _frame.Paths,
+    ) -> _verification.Difference:
+        """Compares the outputs of each signature, called by names, with the model's."""
+        differences = [_compare(model, served, converted) for served in encoded]
+        return max(differences, key=lambda difference: difference.largest)
+
+    def measure(
+        self, converted: signatures.Signature, encoded: list[Any], paths: _frame.Paths
+    ) -> files.Size:
+        """Returns the size of the directory."""
+        return files.sizes(paths.written)
+
+    def report(
+        self,
+        converted: signatures.Signature,
+        encoded: list[Any],
+        difference: _verification.Difference,
+        measured: files.Size,
+        paths: _frame.Paths,
+    ) -> SavedModelReport:
+        """Returns sizes, the tensors of the signature, and the difference."""
+        return SavedModelReport(
+            path=paths.target,
+            bytes=measured.bytes,
+            gzip_bytes=measured.gzip_bytes,
+            max_difference=difference.largest,
+            inputs=_describe(encoded[0].structured_input_signature[1]),
+            outputs=_describe(encoded[0].structured_outputs),
         )
-    with files.replacing(path, MARKER) as temporary, wrapping.stripped(model) as plain:
-        signature = inspection.signature(plain, input_signature, batch_size)
-        write(plain, os.fspath(temporary), signature)
-        served = _load(plain, os.fspath(temporary))
-        difference = max(_difference(plain, each, signature) for each in served)
-        size = files.sizes(temporary)
-    return SavedModelReport(
-        path=os.fspath(path),
-        bytes=size.bytes,
-        gzip_bytes=size.gzip_bytes,
-        max_difference=difference,
-        inputs=_tensors(served[0].structured_input_signature[1]),
-        outputs=_tensors(served[0].structured_outputs),
-    )
 
 
-def check(model: Any) -> None:
-    """Raises a `TypeError` for what is no Keras 3 model."""
-    if not isinstance(model, keras.Model):
-        kind = type(model)
-        raise TypeError(
-            f"got a {kind.__module__}.{kind.__qualname__}; expected a keras.Model of Keras 3. "
-            "Write keras.Sequential([layer]) around a layer, or load a tf_keras model's weights "
-            "into a Keras 3 model."
-        )
-
-
-def write(model: Any, path: str, signature: signatures.Signature) -> None:
-    """Writes a plain model as a SavedModel, without a word on the console."""
-    try:
-        with quiet():
-            model.export(
-                path, format="tf_saved_model", verbose=False, input_signature=signature.specs
-            )
-    except Exception as error:
-        words = " ".join(str(error).split())
-        raise verification.ExportError(
-            f"Keras cannot export {model.name}: {words} Expected a model whose call takes and "
-            "gives tensors, or flat lists, tuples or dicts of them. "
-            "Write model.export(path) to see Keras's own account."
-        ) from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silences the loggers of TensorFlow and absl for the duration of a block.
-
-    What TensorFlow's C++ code writes to the console goes past Python and stays.
-    """
-    logger = logging.getLogger("tensorflow")
-    level, verbosity = logger.level, absl.logging.get_verbosity()
-    try:
-        logger.setLevel(logging.ERROR)
-        absl.logging.set_verbosity(absl.logging.ERROR)  # absl's own, which app.run raises
-        yield
-    finally:
-        logger.setLevel(level)
-        absl.logging.set_verbosity(verbosity)
-
-
-def _load(model: Any, path: str) -> list[Any]:
-    """Returns the signatures of a SavedModel, loaded as TensorFlow Serving loads it."""
-    try:
-        found = tf.saved_model.load(path, tags=[TAG]).signatures
-        return [found[name] for name in SIGNATURES]
-    except Exception as error:
-        raise verification.ExportError(
-            f"the SavedModel of {model.name} cannot be loaded again: {error} Expected one that "
-            f"tf.saved_model.load takes, with the signatures {' and '.join(SIGNATURES)}. "
-            "Write model.export(path) to see Keras's own account."
-        ) from error
-
-
-def _difference(model: Any, served: Any, signature: signatures.Signature) -> float:
-    """Returns the largest difference between the model and a signature, called by names."""
+def _compare(
+    model: keras.Model, served: Any, signature: signatures.Signature
+) -> _verification.Difference:
+    """Compares the outputs of a served signature with the model's on a few batches."""
     expected, actual = [], []
     for batch in examples.batches(signature, None):
-        expected.append(verification.expect(model, signature, batch))
+        expected.append(_verification.expect(model, signature, batch))
         named = {
             name: tf.convert_to_tensor(array) for name, array in signature.names(batch).items()
         }
-        actual.append(verification.name(served(**named)))
+        actual.append(_verification.name_outputs(served(**named)))
     try:
-        return verification.agree(actual, expected, TOLERANCE, "the Keras model").largest
-    except verification.ExportError as error:
-        raise verification.ExportError(
+        return _verification.agree(actual, expected, TOLERANCE, "the Keras model")
+    except _verification.ExportError as error:
+        raise _verification.ExportError(
             f"the SavedModel of {model.name} was not written: {error}. Does its call draw random "
             "numbers? Compare model(x, training=False) with itself."
         ) from error
 
 
-def _tensors(specs: dict[str, tf.TensorSpec]) -> tuple[Tensor, ...]:
+def _describe(specs: dict[str, tf.TensorSpec]) -> tuple[SignatureTensor, ...]:
     """Describes the tensors of a signature, in the order of their names."""
     return tuple(
-        Tensor(name, spec.dtype.name, tuple(spec.shape) if spec.shape.rank is not None else ())
+        SignatureTensor(
+            name, spec.dtype.name, tuple(spec.shape) if spec.shape.rank is not None else ()
+        )
         for name, spec in sorted(specs.items())
     )
 
 
-def _shape(tensor: Tensor) -> str:
+def _format_shape(tensor: SignatureTensor) -> str:
     return " x ".join("free" if length is None else str(length) for length in tensor.shape)

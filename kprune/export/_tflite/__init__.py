@@ -1,1 +1,1 @@
-"""The .tflite format: which constants may be stored sparse, and the smallest form of each."""
+"""Converts models to .tflite files and stores their zeros sparsely."""

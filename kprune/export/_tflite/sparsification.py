@@ -1,27 +1,15 @@
-"""A dense .tflite file rewritten: each constant in the smallest form that is read right."""
+"""Rewrites a dense .tflite file with each constant in the encoding that was decided."""
 
 import copy
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from kprune.export._tflite import (
-    constants,
-    encoder,
-    flatbuffer,
-    placement,
-    pointwise,
-    sparse_array,
-    targets,
-)
-from kprune.export._tflite.constants import Constant
-from kprune.export._tflite.sparse_array import SparseArray
-
-OVERHEAD = 384  # bytes that a further tensor, its operator and its sparsity take at the most
-NO_GAIN = "too small, or too few zeros: no encoding saves bytes"
-DISPENSABLE = 0.01  # a constant with fewer zeros needs no word on why it is dense
+from kprune.export._tflite.format import encodings, flatbuffer
+from kprune.export._tflite.rules import decisions, targets
+from kprune.export._tflite.rules.decisions import Decision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,23 +17,22 @@ class Sparsified:
     """A file rewritten.
 
     Args:
-        content: of the file; the dense one where nothing is gained.
-        sparse: whether anything is.
-        reasons: why constants with zeros are dense, by sub-graph and name.
+        content: the file; the dense one where nothing is gained.
+        decisions: how each constant is stored in it, and why.
     """
 
     content: bytes
-    sparse: bool
-    reasons: Mapping[tuple[int, str], str]
+    decisions: tuple[Decision, ...]
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether any constant is sparse."""
+        return any(each.sparse is not None for each in self.decisions)
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Choice:
-    """What becomes of the constants that share a buffer."""
-
-    members: list[Constant]
-    sparse: SparseArray
-    native: bool
+    @property
+    def reasons(self) -> Mapping[tuple[int, str], str]:
+        """Why constants with zeros are dense, by sub-graph and name."""
+        return {each.key: each.reason for each in self.decisions if each.reason is not None}
 
 
 def rewrite(content: bytes, target: targets.Target, avoid: Collection[str] = ()) -> Sparsified:
@@ -61,81 +48,41 @@ def rewrite(content: bytes, target: targets.Target, avoid: Collection[str] = ())
         avoid: names of operators whose constants stay dense.
     """
     model = flatbuffer.parse(content)
-    if (cause := pointwise.fatal(model)) is not None:
-        zeros = [each for each in constants.find(model) if _zeros(each) >= DISPENSABLE]
-        return Sparsified(content, False, {_key(each): cause for each in zeros})
-    choices, reasons = _choose(model, target, avoid)
-    if not choices:
-        return Sparsified(content, False, reasons)
-    for choice in choices:
-        _store(model, choice)
-    _forget(model)
+    made = tuple(decisions.decide(model, target, avoid))
+    shared: dict[int, list[Decision]] = {}  # the constants of each sparse array
+    for decision in made:
+        if decision.sparse is not None:
+            shared.setdefault(id(decision.sparse), []).append(decision)
+    if not shared:
+        return Sparsified(content, made)
+    for group in shared.values():
+        _store(model, group)
+    _empty_unused_buffers(model)
     rewritten = flatbuffer.pack(model)
-    if len(rewritten) >= len(content):
-        reasons.update({_key(each): NO_GAIN for choice in choices for each in choice.members})
-        return Sparsified(content, False, reasons)
-    return Sparsified(rewritten, True, reasons)
+    if len(rewritten) < len(content):
+        return Sparsified(rewritten, made)
+    return Sparsified(content, tuple(each.stay_dense(decisions.NO_GAIN) for each in made))
 
 
-def _choose(
-    model: Any, target: targets.Target, avoid: Collection[str]
-) -> tuple[list[_Choice], dict[tuple[int, str], str]]:
-    """Decides for each buffer: one constant that must stay dense keeps all that share it dense."""
-    groups: dict[int, list[Constant]] = {}
-    for constant in constants.find(model):
-        groups.setdefault(constant.tensor.buffer, []).append(constant)
-    choices: list[_Choice] = []
-    reasons: dict[tuple[int, str], str] = {}
-    for members in groups.values():
-        if _zeros(members[0]) < DISPENSABLE:
-            continue
-        choice = _decide(members, target, avoid)
-        if isinstance(choice, str):
-            reasons.update({_key(each): choice for each in members})
-        else:
-            choices.append(choice)
-    return choices, reasons
-
-
-def _decide(
-    members: list[Constant], target: targets.Target, avoid: Collection[str]
-) -> _Choice | str:
-    """Returns how to store some constants of the same value, or why they stay dense."""
-    first = members[0]
-    if refused := sorted(set(avoid) & set(placement.kinds(members))):
-        return f"the interpreter does not get it right before {', '.join(refused)}"
-    native = all(placement.direct(each) for each in members)
-    if native and (layout := target.kernel(first)):
-        sparse = sparse_array.encode(first.stored, layout)
-        if sparse.nbytes + OVERHEAD < first.stored.nbytes:
-            return _Choice(members, sparse, native=True)
-    for each in members:
-        if cause := placement.obstacle(each, flatbuffer.kind(each.tensor)):
-            return cause
-    wide = any(placement.widened(each) for each in members)
-    found = encoder.smallest(first.stored.astype(np.float32) if wide else first.stored)
-    if found is None or found.nbytes + OVERHEAD * len(members) >= first.stored.nbytes:
-        return NO_GAIN
-    return _Choice(members, found, native=False)
-
-
-def _store(model: Any, choice: _Choice) -> None:
-    """Writes the constants of a choice sparsely."""
-    sparse = choice.sparse
+def _store(model: Any, group: Sequence[Decision]) -> None:
+    """Writes constants that share their values sparsely."""
+    sparse = group[0].sparse
+    assert sparse is not None
     model.buffers.append(flatbuffer.schema().BufferT(sparse.values.view(np.uint8)))
     buffer, sparsity = len(model.buffers) - 1, flatbuffer.sparsity(sparse)
-    for constant in choice.members:
+    for decision in group:
+        constant = decision.constant
         graph = model.subgraphs[constant.graph]
-        if choice.native:
+        if decision.encoding == encodings.NATIVE:
             constant.tensor.buffer, constant.tensor.sparsity = buffer, sparsity
-            _keep_from_xnnpack(model, graph, constant.index)
+            _set_sparse_version(model, graph, constant.index)
             continue
         # The tensor becomes what DENSIFY writes, so that its readers stay as they are; what
         # DENSIFY reads is a new one.
         stored = copy.copy(constant.tensor)
         stored.buffer, stored.sparsity = buffer, sparsity
         constant.tensor.name += b"/dense"
-        ends = [_first(model, constant.graph, constant.index)]
+        ends = [_move_to_front(model, constant.graph, constant.index)]
         if sparse.values.dtype != constant.stored.dtype:
             ends = _bypass(graph, ends[0])
             stored.type = graph.tensors[ends[0]].type
@@ -148,7 +95,7 @@ def _store(model: Any, choice: _Choice) -> None:
             graph.operators.insert(0, densify)
 
 
-def _first(model: Any, number: int, index: int) -> int:
+def _move_to_front(model: Any, number: int, index: int) -> int:
     """Gives a constant a smaller number than all that DEQUANTIZE makes of it, and returns it.
 
     XNNPACK unpacks tensors in the order of their numbers, and must have unpacked what it widens.
@@ -166,8 +113,8 @@ def _first(model: Any, number: int, index: int) -> int:
     tensors = graph.tensors
     tensors[index], tensors[first] = tensors[first], tensors[index]
     for op in graph.operators:
-        op.inputs, op.outputs = _renamed(op.inputs, swap), _renamed(op.outputs, swap)
-    graph.inputs, graph.outputs = _renamed(graph.inputs, swap), _renamed(graph.outputs, swap)
+        op.inputs, op.outputs = _rename(op.inputs, swap), _rename(op.outputs, swap)
+    graph.inputs, graph.outputs = _rename(graph.inputs, swap), _rename(graph.outputs, swap)
     for signature in model.signatureDefs or []:
         if signature.subgraphIndex == number:
             for each in [*(signature.inputs or []), *(signature.outputs or [])]:
@@ -175,7 +122,7 @@ def _first(model: Any, number: int, index: int) -> int:
     return first
 
 
-def _renamed(numbers: Any, swap: Mapping[int, int]) -> Any:
+def _rename(numbers: Any, swap: Mapping[int, int]) -> Any:
     return np.array([swap.get(int(each), int(each)) for each in numbers], np.int32)
 
 
@@ -186,25 +133,17 @@ def _bypass(graph: Any, index: int) -> list[int]:
     return [int(op.outputs[0]) for op in widening]
 
 
-def _keep_from_xnnpack(model: Any, graph: Any, index: int) -> None:
+def _set_sparse_version(model: Any, graph: Any, index: int) -> None:
     """Gives the readers of a sparse tensor the version of FULLY_CONNECTED that reads blocks."""
     for op in graph.operators:
         if index in list(op.inputs):
             op.opcodeIndex = flatbuffer.opcode(model, "FULLY_CONNECTED", targets.SPARSE_VERSION)
 
 
-def _forget(model: Any) -> None:
+def _empty_unused_buffers(model: Any) -> None:
     """Empties the buffers that nothing refers to any more; their numbers stay."""
     used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
     used |= {entry.buffer for entry in model.metadata or []}
     for number, buffer in enumerate(model.buffers):
         if number not in used:
             buffer.data = None
-
-
-def _zeros(constant: Constant) -> float:
-    return 1 - int(np.count_nonzero(constant.stored)) / max(constant.stored.size, 1)
-
-
-def _key(constant: Constant) -> tuple[int, str]:
-    return constant.graph, constant.name

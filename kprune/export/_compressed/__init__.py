@@ -1,0 +1,1 @@
+"""Stores a Keras model in one file of coded tensors."""

@@ -1,0 +1,1 @@
+"""Finds what a model takes, and makes examples of it."""

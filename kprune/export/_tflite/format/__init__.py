@@ -1,0 +1,1 @@
+"""Reads and writes the .tflite format and its sparse tensors."""

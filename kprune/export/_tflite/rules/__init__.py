@@ -1,0 +1,1 @@
+"""Decides which constants are stored sparse, and which kernels read them."""
