@@ -64,7 +64,7 @@ def read(inputs: str) -> dict[str, dict[str, Any]]:
 def run(runtime: str, model: str, inputs: str, outputs: str, xnnpack: str) -> dict[str, Any]:
     """Runs a file on every run of `inputs` and writes what came out to `outputs`.
 
-    Returns how long it took to load, and by how much the memory grew at the most.
+    Returns how long it took to load, and by how much the memory grew at its peak.
     """
     module, runs = load(runtime), read(inputs)
     kernels = module.OpResolverType
@@ -121,7 +121,7 @@ def compare_latency(
 
 
 def memory(peak: bool = False) -> int | None:
-    """Returns the bytes that this process holds, or has held at the most; Linux tells them."""
+    """Returns the memory of this process now, or at its peak; `None` where it is not Linux."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

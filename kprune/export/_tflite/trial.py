@@ -41,9 +41,9 @@ class Run:
     """Describes a run of a file.
 
     Args:
-        outputs: for each run, an array for each output.
+        outputs: for each set of inputs, an array for each output.
         load_seconds: from the file to allocated tensors, weights unpacked.
-        peak_bytes: by how much the process grew at the most; `None` where the system tells not.
+        peak_bytes: by how much the process grew at its peak; `None` where the system does not say.
     """
 
     outputs: list[_verification.Values]
@@ -82,7 +82,7 @@ def run_dense(file: Path, runs: Runs, export: conversion.Conversion) -> dict[str
         raise _verification.ExportError(
             f"the dense {export.quantization or 'float32'} file for {os.fspath(export.path)} was "
             f"not written: {error}. Expected a model that TFLite runs right in this precision. "
-            f"Write {conversion.line(export.path, other, sparse=False)}."
+            f"Write {conversion.format_call(export.path, other, sparse=False)}."
         ) from error
     return results
 
