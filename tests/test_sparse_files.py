@@ -531,7 +531,7 @@ def test_targets_choose_by_the_measured_rules(
 def test_narrow_and_ragged_matrices_have_no_sparse_kernel():
     rule = targets.Target("x86", 1)
     assert rule.find_obstacle((1024, 1024), "float32", True) is None
-    assert "no multiple of 4" in rule.find_obstacle((1024, 1022), "float32", True)
+    assert "not a multiple of 4" in rule.find_obstacle((1024, 1022), "float32", True)
     assert "beyond 4096 inputs" in rule.find_obstacle((1024, 4112), "int8", True)
     assert "fewer than" in rule.find_obstacle((64, 64), "float32", True)
     assert "is slower" in rule.find_obstacle((1024, 1024), "int8", False)

@@ -14,7 +14,7 @@ CONVOLUTIONS = (
 )
 
 
-def symmetric_padding(model: Any) -> Any:
+def symmetric_padding(model: keras.Model) -> keras.Model:
     """Returns a copy of a model whose strided convolutions pad the same on both sides.
 
     Use it before a model is fine-tuned and pruned for phones. On ARM, XNNPACK computes 1x1

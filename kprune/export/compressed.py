@@ -16,7 +16,7 @@ __all__ = ["CompressedReport", "CompressedTensor", "load_compressed", "save_comp
 LIMIT = 1 << 31  # bytes
 
 
-def save_compressed(model: Any, path: str | os.PathLike[str]) -> CompressedReport:
+def save_compressed(model: keras.Model, path: str | os.PathLike[str]) -> CompressedReport:
     """Writes a model as one file in which zeros and shared values cost next to nothing.
 
     Use it to store or to send a pruned model, all the more one whose weights are shared
@@ -57,7 +57,7 @@ def load_compressed(
     compile: bool = True,
     safe_mode: bool = True,
     limit_bytes: int = LIMIT,
-) -> Any:
+) -> keras.Model:
     """Reads a model that `save_compressed` wrote.
 
     Every length in the file is checked, against the file and the limit, before anything is

@@ -42,11 +42,11 @@ class SavedModelReport:
 
     Args:
         path: the directory.
-        bytes: of all its files.
+        bytes: the size of all its files.
         gzip_bytes: the same after gzip, where zeros show: a SavedModel stores weights densely.
         max_difference: the largest difference from the Keras model's outputs.
-        inputs: of the signature `serving_default`.
-        outputs: of the same.
+        inputs: the inputs of the signature `serving_default`.
+        outputs: the outputs of the same signature.
     """
 
     path: str
@@ -78,7 +78,7 @@ class SavedModelReport:
 
 
 def to_saved_model(
-    model: Any,
+    model: keras.Model,
     path: str | os.PathLike[str],
     *,
     batch_size: int | None = None,

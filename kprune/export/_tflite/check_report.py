@@ -13,8 +13,7 @@ class WeightCheck:
 
     Args:
         name: the path of the Keras variable, as `kprune.report` shows it and
-            `kprune.wrap(include=...)` takes it; the converter's name where the constant is no
-            variable's.
+            `kprune.wrap(include=...)` takes it; the converter's name where it is of no variable.
         encoding: how it will be stored, as in `TensorEncoding`.
         reader: the operator that reads it.
         shape: in TFLite's layout; a Dense kernel is [output, input].
@@ -55,7 +54,7 @@ class CheckReport:
     weights: tuple[WeightCheck, ...]
 
     def render(self) -> str:
-        """Returns the report as a table, with what is in the way below it."""
+        """Returns the report as a table, with the obstacles below it."""
         notes: dict[str, int] = {}
 
         def note(text: str | None) -> str:

@@ -27,7 +27,7 @@ MIN_SIZE = 1024  # constants with fewer values are not listed
 
 
 def check(
-    model: Any,
+    model: keras.Model | str | os.PathLike[str],
     target: targets.Name = "size",
     quantization: Precision = None,
     *,

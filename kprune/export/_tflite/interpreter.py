@@ -78,7 +78,7 @@ def read(inputs: str) -> dict[str, dict[str, Any]]:
 def run(module: Any, model: str, inputs: str, outputs: str, xnnpack: bool) -> dict[str, Any]:
     """Runs a file on every run of `inputs` and writes what came out to `outputs`.
 
-    Returns how long it took to load, and by how much the memory grew at the most.
+    Returns how long it took to load, and by how much the memory grew at its peak.
     """
     runs, kernels = read(inputs), module.OpResolverType
     before, start = memory(), time.perf_counter()
@@ -133,9 +133,9 @@ def compare_latency(
 
 
 def memory(peak: bool = False) -> int | None:
-    """Returns the bytes that this process holds, or has held at the most, on Linux.
+    """Returns the memory of this process now, or at its peak; `None` where it is not Linux.
 
-    The code of shared libraries is left out: how much of it has been read says nothing of a file.
+    The code of shared libraries is left out: how much of it is loaded does not depend on the file.
     """
     try:
         status = Path("/proc/self/status").read_text()

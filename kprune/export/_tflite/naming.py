@@ -26,7 +26,7 @@ MAX_PIECES = 4  # a recurrent layer's kernel may be split into one for each gate
 
 @dataclasses.dataclass(eq=False)
 class _Variable:
-    """A variable of the model.
+    """Describes a variable of the model.
 
     Args:
         location: where it lives.
@@ -41,7 +41,7 @@ class _Variable:
     uses: int = 0
 
     def count_hints(self, name: str) -> int:
-        """Counts how much of a converter's name speaks for this variable's layer.
+        """Counts how much of a converter's name matches the layers of this variable.
 
         Tracing gives each layer's scope a number: the layer `dense` is found as `dense_1`.
         """
@@ -62,7 +62,7 @@ def name_constants(model: Any, keras_model: keras.Model) -> dict[tuple[int, str]
     """Maps constants to the paths of the Keras variables whose values they hold.
 
     Where several variables have the values of a constant, the converter's name and the order of
-    the layers decide. A constant that is no variable's is left out.
+    the layers decide. A constant that holds no variable's values is left out.
 
     Args:
         model: the `ModelT` of a dense file.
@@ -98,7 +98,7 @@ def _find(constant: Constant, variables: Sequence[_Variable]) -> _Variable | Non
         return None
     equal = [each for each in variables if _is_equal(compare, each)]
     if equal:
-        # Zeros, ones and single numbers are found anywhere: the name has to speak for them too.
+        # Zeros, ones and single numbers are found anywhere: the name has to match too.
         is_weak = bool(np.all(constant.stored == constant.stored.flat[0]))
         return _choose(constant, equal, needs_hint=is_weak and len(constant.shape) < 2)
     scaled = [each for each in variables if _is_scaled(compare, each)]
@@ -108,7 +108,7 @@ def _find(constant: Constant, variables: Sequence[_Variable]) -> _Variable | Non
 def _choose(
     constant: Constant, candidates: Sequence[_Variable], needs_hint: bool
 ) -> _Variable | None:
-    """Returns the candidate for which the name speaks most, of those the one least used."""
+    """Returns the candidate with the most hints in the name, and among equals the least used."""
     best = max(candidates, key=lambda each: (each.count_hints(constant.name), -each.uses))
     return None if needs_hint and not best.count_hints(constant.name) else best
 

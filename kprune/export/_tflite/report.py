@@ -18,8 +18,8 @@ class Cost:
         runtime: "tensorflow" or "litert".
         load_seconds: from the file to allocated tensors, zeros unpacked.
         peak_bytes: by how much the process grew at most; `None` where the system does not say.
-        dense_load_seconds: of the same file with its zeros stored; `None` where none was made.
-        dense_peak_bytes: of the same file with its zeros stored.
+        dense_load_seconds: the same for the file with its zeros stored; `None` where none was made.
+        dense_peak_bytes: the same for the file with its zeros stored.
     """
 
     runtime: str
@@ -45,8 +45,8 @@ class Latency:
     """Describes how long a call takes, sparse and dense in turn on this machine.
 
     Args:
-        seconds: of the sparse file, the median.
-        dense_seconds: of the dense file, the median.
+        seconds: the median for the sparse file.
+        dense_seconds: the median for the dense file.
         ratio: the median of sparse by dense, pair by pair.
         spread: the quartiles of these ratios.
         calls: how many pairs there were.
@@ -81,10 +81,10 @@ class TFLiteReport:
     Args:
         path: the file.
         quantization: `None` for float32, "float16", "dynamic", "int8" or "int16x8".
-        target: what it was made for.
-        bytes: of the file.
-        gzip_bytes: of the file after gzip, as an application package ships it.
-        dense_bytes: of the same file with its zeros stored; `None` where none was made.
+        target: the target that it was made for.
+        bytes: the size of the file.
+        gzip_bytes: the size after gzip, as an application package ships it.
+        dense_bytes: the size of the same file with its zeros stored; `None` where none was made.
         dense_gzip_bytes: the same after gzip.
         tensors: how each constant is stored.
         costs: what loading takes, for each interpreter in which the file was run.

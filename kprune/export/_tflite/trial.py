@@ -35,9 +35,9 @@ class Run:
     """Describes a run of a file.
 
     Args:
-        outputs: for each run, an array for each output.
+        outputs: for each set of inputs, an array for each output.
         load_seconds: from the file to allocated tensors, weights unpacked.
-        peak_bytes: by how much the process grew at the most; `None` where the system tells not.
+        peak_bytes: by how much the process grew at its peak; `None` where the system does not say.
     """
 
     outputs: list[_verification.Values]

@@ -19,7 +19,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     """Returns the `ModelT` of a file; tensor data are views of its content.
 
     Raises:
-        ValueError: the file is no TFLite flatbuffer.
+        ValueError: the file is not a TFLite flatbuffer.
     """
     content = Path(path).read_bytes()
     try:
@@ -60,11 +60,11 @@ def data(model: Any, tensor: Any) -> Array | None:
 
     Strings and 4-bit numbers come as bytes.
     """
-    held = model.buffers[tensor.buffer].data
-    if held is None or not len(held):
+    stored = model.buffers[tensor.buffer].data
+    if stored is None or not len(stored):
         # A sparse tensor may have no value left to store, and then it has no data.
         return None if tensor.sparsity is None else np.empty(0, dtype(tensor))
-    content, form = np.frombuffer(held, np.uint8), dtype(tensor)
+    content, form = np.frombuffer(stored, np.uint8), dtype(tensor)
     return content if len(content) % form.itemsize else content.view(form)
 
 
@@ -125,17 +125,18 @@ def sparsity(sparse: SparseArray) -> Any:
 
 def sparse(model: Any, tensor: Any) -> SparseArray:
     """Returns a sparse tensor as a sparse array."""
-    held = tensor.sparsity
-    blocked = () if held.blockMap is None else tuple(int(axis) for axis in held.blockMap)
+    parameters = tensor.sparsity
+    block_map = parameters.blockMap
+    blocked = () if block_map is None else tuple(int(axis) for axis in block_map)
     levels = [
         Level(level.denseSize)
         if level.format == 0
         else Level(0, _numbers(level.arraySegments), _numbers(level.arrayIndices))
-        for level in held.dimMetadata
+        for level in parameters.dimMetadata
     ]
     values = data(model, tensor)
     assert values is not None
-    order = tuple(int(axis) for axis in held.traversalOrder)
+    order = tuple(int(axis) for axis in parameters.traversalOrder)
     return SparseArray(shape(tensor), order, blocked, tuple(levels), values)
 
 

@@ -14,7 +14,7 @@ from kprune.export._tflite.format.constants import Constant
 from kprune.export._tflite.format.sparse_array import SparseArray
 from kprune.export._tflite.rules import placement, pointwise, targets
 
-OVERHEAD = 384  # bytes that a further tensor, its operator and its sparsity take at the most
+OVERHEAD = 384  # bytes that a further tensor, its operator and its sparsity take at most
 NO_GAIN = "too small, or too few zeros: no encoding saves bytes"
 FEW_ZEROS = 0.01  # a constant with fewer zeros is dense without a reason given
 

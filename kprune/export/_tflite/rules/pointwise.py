@@ -119,7 +119,7 @@ def _stored(graph: Graph, index: int) -> int:
 
 
 def _stretch(graph: Graph, start: Any) -> _Stretch:
-    """Walks the operators around one, as far as its stretch goes."""
+    """Collects the operators around one, as far as its stretch goes."""
     seen: list[Any] = [start]
     for op in seen:  # grows as it is walked
         for each in _around(graph, op):

@@ -69,7 +69,9 @@ class Target:
         if size is None or len(shape) != 2:
             return "in this precision no sparse kernel reads it"
         if shape[1] % size:
-            return f"its width of {shape[1]} is no multiple of {size}, and the tail would be lost"
+            return (
+                f"its width of {shape[1]} is not a multiple of {size}, and the tail would be lost"
+            )
         if kind == "int8" and shape[1] > WIDEST_INT8:
             return f"beyond {WIDEST_INT8} inputs the sparse kernel computes something else"
         if np.prod(shape) < MIN_WEIGHTS:

@@ -1,0 +1,379 @@
+"""What every exporter shares: verified before it appears, one decision, custom objects."""
+
+import os
+import random
+
+import keras
+import numpy as np
+import pytest
+from test_export import network
+
+import kprune
+from kprune import export
+from kprune.export import _frame, _verification
+from kprune.export._compressed import archive, coding, verification
+from kprune.export._tflite import conversion, trial
+from kprune.export._tflite.format import encodings
+
+layers = keras.layers
+own = keras.saving.register_keras_serializable("kprune_test_export_frame")
+
+
+# --- verified before it appears ----------------------------------------------------------------
+
+
+def lose_the_first_value(array):
+    changed = np.array(array)
+    changed.reshape(-1)[:1] = 0
+    return ENCODE(changed)
+
+
+ENCODE = coding.encode
+
+
+def test_a_compressed_file_of_a_defective_encoder_does_not_appear(tmp_path, monkeypatch):
+    model, path = network(zeros=0.0), tmp_path / "there" / "model.kprune"
+    monkeypatch.setattr(coding, "encode", lose_the_first_value)
+    with pytest.raises(export.ExportError, match="kernel comes back changed"):
+        export.save_compressed(model, path)
+    assert os.listdir(tmp_path) == []
+    monkeypatch.undo()
+    export.save_compressed(model, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(coding, "encode", lose_the_first_value)
+    with pytest.raises(export.ExportError):
+        export.save_compressed(model, path)
+    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
+
+
+def lost_layer(contents):
+    contents.config["config"]["layers"].pop()
+
+
+def lost_tensor(contents):
+    contents.tensors.pop()
+
+
+def other_bits(contents):
+    contents.tensors[0].array.reshape(-1).view("uint8")[0] ^= 1
+
+
+@pytest.mark.parametrize("spoil", [lost_layer, lost_tensor, other_bits])
+def test_what_is_read_back_is_compared_with_the_model(tmp_path, monkeypatch, spoil):
+    """Defects between the model and the bytes: in Keras's archive, or in the way it is unpacked."""
+    model, unpack = network(), archive.unpack
+
+    def unpack_wrongly(model):
+        contents = unpack(model)
+        spoil(contents)
+        return contents
+
+    monkeypatch.setattr(archive, "unpack", unpack_wrongly)
+    with pytest.raises(export.ExportError, match="was not written"):
+        export.save_compressed(model, tmp_path / "model.kprune")
+    assert os.listdir(tmp_path) == []
+
+
+@own
+class Forgetful(keras.layers.Layer):
+    """A layer whose config leaves an argument out."""
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs):
+        """A multiple."""
+        return self.factor * inputs
+
+    def get_config(self):
+        """Without the factor."""
+        return super().get_config()
+
+
+def test_a_config_that_does_not_load_again_is_an_error(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), Forgetful(2.0), layers.Dense(3)])
+    with pytest.raises(export.ExportError, match="cannot make the model again.*factor"):
+        export.save_compressed(model, tmp_path / "model.kprune")
+    assert os.listdir(tmp_path) == []
+
+
+class Wrong(_frame.Format):
+    """A format that no model agrees with."""
+
+    def convert(self, model, paths):
+        """Nothing."""
+
+    def encode(self, converted, paths):
+        """Writes the file."""
+        paths.written.write_text("wrong")
+
+    def verify(self, model, converted, encoded, paths):
+        """Refuses it."""
+        assert paths.written.read_text() == "wrong"
+        raise _verification.ExportError("wrong")
+
+    def measure(self, converted, encoded, paths):
+        """Is not reached."""
+        pytest.fail("measured what is wrong")
+
+    report = measure
+
+
+def test_a_format_that_does_not_verify_writes_nothing(tmp_path):
+    path, model = tmp_path / "model", kprune.wrap(network())
+    path.write_text("before")
+    with pytest.raises(export.ExportError, match="wrong"):
+        _frame.export(model, path, Wrong())
+    assert path.read_text() == "before" and os.listdir(tmp_path) == ["model"]
+    assert kprune.report(model).pruned
+
+
+def test_saving_changes_nothing_of_what_comes_after(tmp_path):
+    """The model that is made to verify the file takes no names and no random numbers."""
+    drawn = []
+    for save in (False, True):
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dropout(0.1)])
+        model.compile("adam", "mse", metrics=["mae"])
+        if save:
+            export.save_compressed(model, tmp_path / "model.kprune")
+        later = layers.Dense(3)
+        later.build((None, 4))
+        drawn.append((later.name, keras.optimizers.Adam().name, random.random(), later.kernel))
+    for one, other in zip(*drawn, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# --- custom objects ----------------------------------------------------------------------------
+
+
+class Loss(keras.losses.Loss):
+    """A loss of one's own."""
+
+    def call(self, y_true, y_pred):
+        """Squares."""
+        return keras.ops.mean((y_true - y_pred) ** 2, -1)
+
+
+class Metric(keras.metrics.Mean):
+    """A metric of one's own."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """The mean output."""
+        return super().update_state(y_pred)
+
+
+class Optimizer(keras.optimizers.SGD):
+    """An optimizer of one's own."""
+
+
+class Regularizer(keras.regularizers.Regularizer):
+    """A regularizer of one's own."""
+
+    def __call__(self, x):
+        """A hundredth."""
+        return 0.01 * keras.ops.sum(x)
+
+    def get_config(self):
+        """Nothing to say."""
+        return {}
+
+
+class Initializer(keras.initializers.Initializer):
+    """An initializer of one's own."""
+
+    def __call__(self, shape, dtype=None):
+        """Halves."""
+        return keras.ops.full(shape, 0.5, dtype)
+
+
+class Layer(layers.Dense):
+    """A layer of one's own."""
+
+
+class Outer(layers.Wrapper):
+    """A layer of one's own around another."""
+
+    def call(self, inputs):
+        """As the layer inside."""
+        return self.layer(inputs)
+
+
+def activation(x):
+    """An activation of one's own."""
+    return 2 * x
+
+
+def loss_function(y_true, y_pred):
+    """A loss function of one's own."""
+    return keras.ops.mean(keras.ops.abs(y_true - y_pred), -1)
+
+
+@own
+def registered_loss(y_true, y_pred):
+    """A loss function that Keras knows."""
+    return keras.ops.mean(keras.ops.abs(y_true - y_pred), -1)
+
+
+def mlp(layer=None, **compiled):
+    model = keras.Sequential([keras.Input((4,)), layer or layers.Dense(3)])
+    model.compile(**{"optimizer": "adam", "loss": "mse", **compiled})
+    return model
+
+
+CUSTOM = {
+    "loss": (lambda: mlp(loss=Loss()), {"Loss": Loss}),
+    "loss function": (lambda: mlp(loss=loss_function), {"loss_function": loss_function}),
+    "loss in a list": (lambda: mlp(loss=[Loss()]), {"Loss": Loss}),
+    "metric": (lambda: mlp(metrics=[Metric(name="own")]), {"Metric": Metric}),
+    "metric function": (
+        lambda: mlp(metrics=["mae", loss_function]),
+        {"loss_function": loss_function},
+    ),
+    "optimizer": (lambda: mlp(optimizer=Optimizer(0.1)), {"Optimizer": Optimizer}),
+    "loss scaling": (
+        lambda: mlp(optimizer=keras.optimizers.LossScaleOptimizer(Optimizer(0.1))),
+        {"Optimizer": Optimizer},
+    ),
+    "regularizer": (
+        lambda: mlp(layers.Dense(3, kernel_regularizer=Regularizer())),
+        {"Regularizer": Regularizer},
+    ),
+    "initializer": (
+        lambda: mlp(layers.Dense(3, kernel_initializer=Initializer())),
+        {"Initializer": Initializer},
+    ),
+    "activation": (lambda: mlp(layers.Dense(3, activation)), {"activation": activation}),
+    "layer": (lambda: mlp(Layer(3)), {"Layer": Layer}),
+    "nested": (
+        lambda: mlp(
+            Outer(Outer(Layer(3, activation))), loss=loss_function, optimizer=Optimizer(0.1)
+        ),
+        {
+            "Outer": Outer,
+            "Layer": Layer,
+            "activation": activation,
+            "loss_function": loss_function,
+            "Optimizer": Optimizer,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CUSTOM)
+def test_custom_objects_are_loaded(case, tmp_path):
+    make, objects = CUSTOM[case]
+    model, path = make(), tmp_path / "model.kprune"
+    x, y = np.ones((8, 4), "float32"), np.zeros((8, 3), "float32")
+    export.save_compressed(model, path)
+    loaded = export.load_compressed(path, custom_objects=objects)
+    assert loaded.get_config() == model.get_config()
+    assert type(loaded.optimizer) is type(model.optimizer)
+    assert loaded.evaluate(x, y, verbose=0) == pytest.approx(model.evaluate(x, y, verbose=0))
+    with keras.saving.custom_object_scope(objects):
+        assert export.load_compressed(path).compiled
+    with pytest.raises(ValueError, match="custom_objects="):
+        export.load_compressed(path)
+    found = verification.find_custom_objects(model)
+    assert {name: found[name] for name in objects} == objects
+
+
+def test_what_is_registered_needs_no_custom_objects(tmp_path):
+    model, path = mlp(loss=registered_loss), tmp_path / "model.kprune"
+    export.save_compressed(model, path)
+    assert export.load_compressed(path).loss is registered_loss
+
+
+def test_a_loss_is_not_asked_for_where_nothing_is_compiled(tmp_path):
+    export.save_compressed(mlp(loss=Loss()), tmp_path / "model.kprune")
+    assert not export.load_compressed(tmp_path / "model.kprune", compile=False).compiled
+
+
+# --- one decision for `check` and `to_tflite` --------------------------------------------------
+
+
+def matrices():
+    return keras.Sequential(
+        [keras.Input((512,)), layers.Dense(512, "relu"), layers.Dense(514), layers.Dense(32)]
+    )
+
+
+def convolutions():
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(32, 3, 2, activation="relu6")(layers.ZeroPadding2D(1)(image))
+    x = layers.DepthwiseConv2D(3, padding="same")(layers.Conv2D(64, 1)(x))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(48, 1)(x))
+    return keras.Model(image, layers.Dense(64)(x))
+
+
+PATTERNS = {"dense": None, "unstructured": "unstructured", "blocks of 4": "tflite_float32"}
+PATTERNS["blocks of 16"] = "tflite_dynamic"
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("build", [matrices, convolutions])
+def test_check_says_what_to_tflite_writes(build, pattern, tmp_path, monkeypatch):
+    """In every precision and for every target; converted once each, and not run."""
+    model, converted = build(), {}
+    if PATTERNS[pattern]:
+        kprune.wrap(model, pattern=PATTERNS[pattern])
+        kprune.prune(model, 0.92, allocation="class_uniform")
+        kprune.strip(model)
+    convert = conversion.Conversion.convert
+
+    def convert_once(self):
+        key = self.quantization, self.path == "model.tflite"  # as `check` calls it
+        if key not in converted:
+            converted[key] = convert(self)
+        return converted[key]
+
+    def run(file, runs, runtime="tensorflow", xnnpack=True):
+        outputs = [{"output_0": np.asarray(model(*each.values()))} for each in runs]
+        return trial.Run(outputs, 0.0, None)
+
+    monkeypatch.setattr(conversion.Conversion, "convert", convert_once)
+    monkeypatch.setattr(trial, "run", run)
+    data = np.random.default_rng(0).standard_normal((8, *model.input_shape[1:]), "float32")
+    compared, stored = 0, set()
+    for quantization in (None, "float16", "dynamic", "int8"):
+        for target in ("size", "x86", "arm"):
+            path, aim = tmp_path / "model.tflite", {"target": target, "batch_size": 1}
+            promised = export.check(model, quantization=quantization, sparsity=0.0, **aim)
+            written = export.to_tflite(model, path, quantization, data, timing_seconds=0, **aim)
+            tensors = {each.name: each for each in written.tensors}
+            for weight in promised.weights:
+                tensor = tensors[weight.name]
+                assert weight.encoding == tensor.encoding
+                assert weight.bytes == tensor.bytes
+                assert weight.dense_bytes == tensor.dense_bytes
+                assert weight.zeros == tensor.sparsity
+                assert (weight.shape, weight.reader) == (tensor.shape, tensor.reader)
+                if tensor.reason is not None:
+                    assert weight.larger == tensor.reason
+                assert (weight.larger is None) == (tensor.encoding != encodings.DENSE)
+                if tensor.encoding == encodings.NATIVE:
+                    assert weight.slower is None
+                compared += 1
+                stored.add(tensor.encoding)
+    assert compared >= 24
+    assert stored >= ({encodings.DENSE} if PATTERNS[pattern] is None else {encodings.DENSIFIED})
+    if build is matrices and pattern.startswith("blocks"):
+        assert encodings.NATIVE in stored
+
+
+def test_what_check_assumes_is_what_its_pattern_gives(tmp_path):
+    """A model without zeros: follow the condition, and get the promised file."""
+    model = matrices()
+    promised = export.check(model, "x86", sparsity=0.92, batch_size=1)
+    fast = next(each for each in promised.weights if each.slower is None)
+    assert 'pattern="tflite_float32"' in fast.condition
+    kprune.wrap(model, include=fast.name, pattern="tflite_float32")
+    kprune.prune(model, 0.92)
+    report = export.to_tflite(
+        model, tmp_path / "model.tflite", target="x86", batch_size=1, timing_seconds=0
+    )
+    (tensor,) = [each for each in report.tensors if each.name == fast.name]
+    assert tensor.encoding == fast.encoding == encodings.NATIVE
+    assert tensor.bytes == pytest.approx(fast.bytes, rel=0.01)
