@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.cluster import vq
 
-from kprune.training import _codebooks as codebooks
+from kprune.training import codebooks
 
 pytestmark = pytest.mark.quick
 
@@ -32,7 +32,7 @@ def test_the_figure_of_the_paper():
     centroids = codebooks.fit(FIGURE, 4)
     np.testing.assert_allclose(centroids, [-1.0, 0.0, 1.5, 2.0], atol=1e-12)
     assert codebooks.assign(FIGURE, centroids).tolist() == CODES
-    assert codebooks.compression_ratio(16, 4, 32) == 3.2
+    assert codebooks.ratio(16, 4, 32) == 3.2
 
 
 @pytest.mark.parametrize("clusters", [1, 2, 5, 12])

@@ -11,8 +11,7 @@ from test_training import LOOPS
 import kprune
 from kprune._masking import masked_weights
 from kprune.callbacks import WeightSharing
-from kprune.training import _codebooks as codebooks
-from kprune.training import weight_sharing
+from kprune.training import codebooks, weight_sharing
 
 GRADIENT = np.array(  # of figure 3 of Deep Compression
     [

@@ -168,7 +168,8 @@ def test_the_public_line(name):
                 if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__"
             ]
             assert stated, f"{name}/{path.name} has no __all__; a private file begins with _"
-            assert set(ast.literal_eval(stated[0].value)) <= set(module.__all__), path.name
+            if path.stem not in module.__all__:  # a public module, such as training.codebooks
+                assert set(ast.literal_eval(stated[0].value)) <= set(module.__all__), path.name
 
 
 def test_every_public_function_shows_an_example():

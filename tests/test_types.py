@@ -1,11 +1,8 @@
 """What a type checker says of right and wrong calls."""
 
-import importlib
 import pathlib
 import subprocess
 import sys
-
-import pytest
 
 import kprune
 
@@ -85,18 +82,3 @@ def test_a_type_checker_sees_wrong_calls_and_no_others(tmp_path):
     errors = [line for line in done.stdout.splitlines() if ": error:" in line]
     marked = {i for i, line in enumerate(CALLS.splitlines(), 1) if line.endswith("# wrong")}
     assert {int(line.split(":")[1]) for line in errors} == marked, done.stdout + done.stderr
-
-
-PACKAGES = "callbacks", "criteria", "schedules", "training"
-MODULES = "allocations", "calibration", "patterns", "refits", "thresholds"
-
-
-@pytest.mark.parametrize("name", PACKAGES + MODULES)
-def test_public_modules_say_what_they_offer(name):
-    package = importlib.import_module(f"kprune.{name}")
-    assert all(hasattr(package, each) for each in package.__all__)
-    assert "get" in package.__all__ or not hasattr(package, "get")
-    if name in PACKAGES:
-        for path in pathlib.Path(package.__file__).parent.glob("[!_]*.py"):
-            module = importlib.import_module(f"kprune.{name}.{path.stem}")
-            assert set(module.__all__) <= set(package.__all__), path

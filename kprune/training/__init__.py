@@ -3,6 +3,7 @@
 The callbacks in `kprune.callbacks` of the same file names do the same during `fit`.
 """
 
+from kprune.training import codebooks
 from kprune.training.accumulation import accumulating
 from kprune.training.batch_norm import recalibrate_batch_norm
 from kprune.training.fake_quantization import fake_quantized
@@ -26,6 +27,7 @@ __all__ = [
     "Snapshot",
     "accumulating",
     "clusters",
+    "codebooks",
     "fake_quantized",
     "join_clusters",
     "proximal_strength",

@@ -18,7 +18,7 @@ from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
 from kprune._support import tables
 from kprune._support.typing import Array
-from kprune.training import _codebooks
+from kprune.training import codebooks
 
 __all__ = ["SharedWeight", "SharingReport", "clusters", "join_clusters", "share_weights", "sharing"]
 
@@ -72,7 +72,7 @@ class SharingReport:
 def share_weights(
     model: keras.Model,
     bits: Bits = 5,
-    initialization: _codebooks.Initialization = "linear",
+    initialization: codebooks.Initialization = "linear",
     seed: int = 0,
 ) -> SharingReport:
     """Clusters the survivors of each masked weight by k-means, and sets them to the centroids.
@@ -107,12 +107,12 @@ def share_weights(
         before, alive = weight.values().astype(np.float64), weight.alive()
         survivors = before[alive]
         try:
-            book = _codebooks.fit(survivors, 1 << _resolve_bits(bits, weight), initialization, seed)
+            book = codebooks.fit(survivors, 1 << _resolve_bits(bits, weight), initialization, seed)
         except ValueError as error:
             raise ValueError(f"{weight.path}: {error}") from error
         after = np.zeros_like(before)
         if len(book):
-            after[alive] = book[_codebooks.assign(survivors, book)]
+            after[alive] = book[codebooks.assign(survivors, book)]
         change = np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), 1e-30)
         entries.append(SharedWeight(weight.path, len(survivors), len(book), float(change)))
         new[weight] = after

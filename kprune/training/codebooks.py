@@ -11,6 +11,8 @@ import numpy as np
 
 from kprune._support.typing import Array
 
+__all__ = ["Initialization", "assign", "fit", "ratio"]
+
 Initialization: TypeAlias = Literal["linear", "density", "random"]
 
 INITIALIZATIONS: tuple[Initialization, ...] = get_args(Initialization)
@@ -98,7 +100,7 @@ def assign(values: Array, centroids: Array) -> Array:
     return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)
 
 
-def compression_ratio(size: int, clusters: int, bits: int = 32) -> float:
+def ratio(size: int, clusters: int, bits: int = 32) -> float:
     """Returns how many times smaller weights become by a codebook, without further coding.
 
     `n b / (n log2 k + k b)`
@@ -109,7 +111,7 @@ def compression_ratio(size: int, clusters: int, bits: int = 32) -> float:
         bits: b, how many bits a weight or a centroid has.
 
     Example:
-        >>> compression_ratio(size=16, clusters=4, bits=32)
+        >>> ratio(size=16, clusters=4, bits=32)
         3.2
 
     Reference:
