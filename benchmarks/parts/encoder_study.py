@@ -14,8 +14,11 @@ import tensorflow as tf
 import kprune
 from data import sentences
 from kprune._masking import masked_weights, slot_variables
+from kprune.training import proximal
 from networks import encoder
 from training import encoder_pruning
+
+ACCUMULATED = ("movement", "saliency")  # criteria whose scores are kept beside the weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +162,9 @@ class Study:
             variable.assign(value)
         for weight in masked_weights.require(self.model):
             weight.mask.assign(tf.ones_like(weight.mask.value))
-        slot_variables.clear(self.model)  # scores that an earlier row has accumulated
+        for name in ACCUMULATED:  # scores of an earlier row
+            slot_variables.clear(self.model, name)
+        proximal.discard(self.model)
         for variable in self.model.optimizer.variables:
             variable.assign(tf.zeros_like(variable.value))
         steps = epochs * int(self.data.cardinality())

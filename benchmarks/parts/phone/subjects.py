@@ -5,7 +5,6 @@ import dataclasses
 import keras
 
 import kprune
-from kprune.export import symmetric_padding
 
 PATTERNS = {  # of the matrix [input, output] of a Keras kernel
     "unstructured": "unstructured",
@@ -43,7 +42,7 @@ class Subject:
             width = int(self.network.split()[-1])
             return keras.Sequential([keras.Input((width,)), keras.layers.Dense(width)])
         model = getattr(keras.applications, self.network)(weights=None)
-        return symmetric_padding.symmetric_padding(model) if self.padding == "symmetric" else model
+        return kprune.export.symmetric_padding(model) if self.padding == "symmetric" else model
 
 
 def _connected(width: int, pattern: str, batch: int, precision: str = "float32") -> Subject:
