@@ -22,7 +22,7 @@ def symmetric_padding(model: keras.Model) -> keras.Model:
     stride. Of an even axis "same" pads the far side alone, as `ZeroPadding2D(((0, 1), (0, 1)))` in
     `keras.applications` does, so MobileNetV2 is not computed sparsely as it comes. With it the
     network takes 0.56 of the instructions where 80 % of its 1x1 weights are zero, 0.39 where
-    90 % are (`benchmarks/arm_instructions.py`).
+    90 % are (`benchmarks.speed.arm_instructions`).
 
     A convolution of odd kernel k and stride s > 1 that pads so gets a layer before it,
 

@@ -4,7 +4,7 @@ Where more than two thirds of the 1x1 weights are zero, XNNPACK lays a network o
 channel and skips zeros. It does so for a stretch of the network from a 3x3 convolution of three
 channels with stride 2 to a mean over the image, and only if it has a kernel in that layout for
 every operator in between. Each rule was seen on an emulated Cortex-A76
-(`benchmarks/arm_instructions.py`); one is more than a matter of speed, see `find_fatal`.
+(`benchmarks.speed.arm_instructions`); one is more than a matter of speed, see `find_fatal`.
 """
 
 import dataclasses
