@@ -2,8 +2,8 @@
 
 The time of XNNPACK's dense kernels grows with all weights, that of TFLite's sparse ones with the
 stored blocks, which they take one after another. Where they meet was measured
-(`benchmarks.speed.latency`, `benchmarks.speed.arm_instructions`); the rules keep to the side on which
-every measurement was faster.
+(`benchmarks.speed.latency`, `benchmarks.speed.arm_instructions`); the rules keep to the side on
+which every measurement was faster.
 """
 
 import dataclasses
