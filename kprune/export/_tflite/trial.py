@@ -78,7 +78,7 @@ def run_dense(file: Path, runs: Runs, export: conversion.Conversion) -> dict[str
                 encodings.output_step(file),
             )
     except _verification.ExportError as error:
-        other = "dynamic" if export.quantization == "int8" else None
+        other: conversion.Precision = "dynamic" if export.quantization == "int8" else None
         raise _verification.ExportError(
             f"the dense {export.quantization or 'float32'} file for {os.fspath(export.path)} was "
             f"not written: {error}. Expected a model that TFLite runs right in this precision. "
