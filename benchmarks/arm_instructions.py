@@ -37,7 +37,6 @@ from absl import app, flags
 
 import kprune
 from kprune._support import tables
-from kprune.export import _symmetric_padding
 from kprune.export._tflite import sparsification
 from kprune.export._tflite.rules import targets
 
@@ -81,7 +80,7 @@ class Subject:
             width = int(self.network.split()[-1])
             return keras.Sequential([keras.Input((width,)), keras.layers.Dense(width)])
         model = getattr(keras.applications, self.network)(weights=None)
-        return _symmetric_padding.symmetric_padding(model) if self.padding == "symmetric" else model
+        return kprune.export.symmetric_padding(model) if self.padding == "symmetric" else model
 
 
 def _connected(width: int, pattern: str, batch: int, precision: str = "float32") -> Subject:
@@ -133,7 +132,7 @@ def write(model: keras.Model, subject: Subject, path: pathlib.Path, sparse: bool
     )
     if sparse and native:
         made = sparsification.rewrite(path.read_bytes(), Always("arm", subject.batch))
-        assert made.sparse, subject
+        assert made.is_sparse, subject
         path.write_bytes(made.content)
 
 

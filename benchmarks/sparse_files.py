@@ -100,7 +100,7 @@ def measure(name: str, precision: str, pattern: str, sparsity: str) -> Row:
 def ideals(path: pathlib.Path, report: kprune.export.TFLiteReport) -> Row:
     """Returns the bytes of a bitmap, and of the format's own indices, beside the rest of a file."""
     bitmap = indexed = report.dense_bytes or 0
-    sizes = {(each.graph, each.name): each.dense_bytes for each in report.tensors}
+    sizes = {(each.graph, each.tensor): each.dense_bytes for each in report.tensors}
     for constant in constants.find(flatbuffer.load(path)):
         values, whole = constant.stored, sizes[constant.graph, constant.name]
         if values.ndim < 2 or not whole:

@@ -378,3 +378,15 @@ def test_what_check_assumes_is_what_its_pattern_gives(tmp_path):
     (tensor,) = [each for each in report.tensors if each.name == fast.name]
     assert tensor.encoding == fast.encoding == encodings.NATIVE
     assert tensor.bytes == pytest.approx(fast.bytes, rel=0.01)
+
+
+def test_check_of_a_file_that_is_sparse_in_part(tmp_path):
+    """What has zeros is taken as it is stored; of the rest zeros are assumed."""
+    model, path = matrices(), tmp_path / "model.tflite"
+    kprune.wrap(model, include=f"^{model.layers[0].kernel.path}$")
+    kprune.prune(model, 0.7)
+    export.to_tflite(model, path, timing_seconds=0)
+    found = {each.shape: each for each in export.check(path, sparsity=0.8).weights}
+    assert found[512, 512].zeros == pytest.approx(0.7, abs=1e-3)
+    assert found[514, 512].zeros == pytest.approx(0.8, abs=1e-3)
+    assert all(each.encoding == encodings.DENSIFIED for each in found.values())
