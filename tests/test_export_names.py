@@ -196,11 +196,11 @@ def test_what_is_of_no_variable_keeps_the_converter_s_name():
 
 
 def test_names_of_a_compressed_file_are_those_of_the_variables(tmp_path):
-    """Beside layers: states of random generators, statistics, and layers of the same name."""
+    """Statistics, and layers of the same name in two submodels."""
     inputs = keras.Input((8,))
     x = layers.BatchNormalization()(layers.Dropout(0.2)(inner("a", 8)(inputs)))
     model = keras.Model(inputs, inner("b", 8)(x))
     report = export.save_compressed(model, tmp_path / "model.kprune")
     assert sorted(each.name for each in report.tensors) == sorted(
-        each.path for each in model.variables
+        each.path for each in model.weights
     )

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 import kprune
-from kprune.export import _symmetric_padding
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)
@@ -53,7 +52,7 @@ def test_strided_convolutions_pad_both_sides(kind, kernel, size):
     model = functional(convolution(kind, kernel), size)
     x = images(size)
     before = model(x)
-    copy = _symmetric_padding.symmetric_padding(model)
+    copy = kprune.export.symmetric_padding(model)
     after = copy(x)
     assert copy.output_shape == model.output_shape
     assert copy.get_layer("convolution").padding == "valid"
@@ -72,7 +71,7 @@ def test_strided_convolutions_pad_both_sides(kind, kernel, size):
 def test_lopsided_padding_is_replaced(kernel, margins, size):
     pad = layers.ZeroPadding2D((margins, margins), name="pad")
     model = functional(convolution(layers.Conv2D, kernel, padding="valid"), size, before=[pad])
-    copy = _symmetric_padding.symmetric_padding(model)
+    copy = kprune.export.symmetric_padding(model)
     x = images(12)
     assert "pad" not in [layer.name for layer in copy.layers]
     assert copy.output_shape == model.output_shape
@@ -98,7 +97,7 @@ def test_other_convolutions_stay(case):
     _, (layer, before) = case
     layer, *before = (type(each).from_config(each.get_config()) for each in (layer, *before))
     model = functional(layer, 12, before=before)
-    copy = _symmetric_padding.symmetric_padding(model)
+    copy = kprune.export.symmetric_padding(model)
     x = images(12)
     assert [each.name for each in copy.layers] == [each.name for each in model.layers]
     np.testing.assert_array_equal(copy(x), model(x))
@@ -110,7 +109,7 @@ def test_a_padding_with_two_readers_stays_for_the_other():
     strided = convolution(layers.Conv2D, padding="valid")(padded)
     model = keras.Model(inputs, [strided, layers.AveragePooling2D(13)(padded)])
     x = images(12)
-    convolved, pooled = _symmetric_padding.symmetric_padding(model)(x)
+    convolved, pooled = kprune.export.symmetric_padding(model)(x)
     np.testing.assert_allclose(convolved, expected(model.get_layer("convolution"), x), atol=1e-5)
     np.testing.assert_allclose(pooled, model(x)[1], atol=1e-6)
 
@@ -119,7 +118,7 @@ def test_a_layer_that_is_called_twice_is_one_layer():
     shared = convolution(layers.Conv2D)
     inputs = [keras.Input((12, 12, 3)), keras.Input((8, 8, 3))]
     model = keras.Model(inputs, [shared(inputs[0]), shared(inputs=inputs[1])])
-    copy = _symmetric_padding.symmetric_padding(model)
+    copy = kprune.export.symmetric_padding(model)
     xs = images(12), images(8)
     for found, x in zip(copy(xs), xs, strict=True):
         np.testing.assert_allclose(found, expected(shared, x), atol=1e-5)
@@ -145,7 +144,7 @@ def test_the_model_stays_and_the_copy_is_its_own():
     model.compile("sgd", "mse")
     x = images(12)
     names, outputs, held = [each.name for each in model.layers], model(x), model.get_weights()
-    copy = _symmetric_padding.symmetric_padding(model)
+    copy = kprune.export.symmetric_padding(model)
     assert copy.name == "net" and copy.compiled
     assert copy.output_shape == model.output_shape
     before = {each.path: np.asarray(each) for each in model.weights}
@@ -172,7 +171,7 @@ def test_a_sequential_model_stays_one(tmp_path):
         ],
         name="chain",
     )
-    copy = _symmetric_padding.symmetric_padding(model)
+    copy = kprune.export.symmetric_padding(model)
     assert type(copy) is keras.Sequential and copy.name == "chain"
     x = images(12)
     middle = expected(model.get_layer("convolution"), x)
@@ -187,15 +186,15 @@ def test_masks_are_made_again_from_zeros():
     kprune.wrap(model)
     kprune.prune(model, 0.5)
     with pytest.raises(ValueError, match=r"net is wrapped.*kprune\.strip\(model\)"):
-        _symmetric_padding.symmetric_padding(model)
+        kprune.export.symmetric_padding(model)
     report = kprune.report(model)
-    copy = _symmetric_padding.symmetric_padding(kprune.strip(model))
+    copy = kprune.export.symmetric_padding(kprune.strip(model))
     kprune.wrap(copy)
     assert kprune.report(copy).sparsity == report.sparsity
 
 
 def test_a_copy_can_be_wrapped_pruned_and_trained():
-    copy = kprune.wrap(_symmetric_padding.symmetric_padding(network()))
+    copy = kprune.wrap(kprune.export.symmetric_padding(network()))
     kprune.prune(copy, 0.5)
     copy.compile("sgd", "mse")
     copy.fit(images(12), np.ones((2, 4)), verbose=0)
@@ -206,7 +205,7 @@ def test_a_copy_can_be_wrapped_pruned_and_trained():
 
 def test_an_application_keeps_its_shapes():
     model = keras.applications.MobileNetV2((64, 64, 3), 0.35, weights=None, include_top=False)
-    copy = _symmetric_padding.symmetric_padding(model)
+    copy = kprune.export.symmetric_padding(model)
     shapes = {each.name: each.output.shape for each in model.layers}
     paddings = [each for each in copy.layers if isinstance(each, layers.ZeroPadding2D)]
     assert [each.padding for each in paddings] == [((1, 1), (1, 1))] * 5
@@ -222,8 +221,8 @@ def test_what_cannot_be_made_over():
             return x
 
     with pytest.raises(TypeError, match=r"Own; expected a Functional or Sequential"):
-        _symmetric_padding.symmetric_padding(Own())
+        kprune.export.symmetric_padding(Own())
     with pytest.raises(TypeError, match="Conv2D; expected"):
-        _symmetric_padding.symmetric_padding(layers.Conv2D(1, 3))
+        kprune.export.symmetric_padding(layers.Conv2D(1, 3))
     with pytest.raises(ValueError, match=r"is not built.*Write model\.build"):
-        _symmetric_padding.symmetric_padding(keras.Sequential([layers.Conv2D(1, 3)]))
+        kprune.export.symmetric_padding(keras.Sequential([layers.Conv2D(1, 3)]))

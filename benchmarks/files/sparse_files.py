@@ -102,9 +102,9 @@ def measure(model: str, precision: str, pattern: str, sparsity: str) -> Row:
 def ideals(path: pathlib.Path, report: kprune.export.TFLiteReport) -> Row:
     """Returns the bytes of a bitmap, and of the format's own indices, beside the rest of a file."""
     bitmap = indexed = report.dense_bytes or 0
-    found = constants.find(flatbuffer.load(path))
-    for constant, tensor in zip(found, report.tensors, strict=True):
-        values, whole = constant.stored, tensor.dense_bytes
+    sizes = {(each.graph, each.tensor): each.dense_bytes for each in report.tensors}
+    for constant in constants.find(flatbuffer.load(path)):
+        values, whole = constant.stored, sizes[constant.graph, constant.name]
         if values.ndim < 2 or not whole:
             continue
         kept = int(np.count_nonzero(values)) * (whole // values.size)

@@ -98,7 +98,7 @@ def judged(
     made = sparsification.rewrite(dense, targets.Target(target, 1))
     if len(made.content) > len(dense):
         return "larger"
-    if not made.sparse:
+    if not made.is_sparse:
         return "dense"
     values = [
         {(each.graph, each.name): each.stored for each in constants.find(flatbuffer.parse(file))}

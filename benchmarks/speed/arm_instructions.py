@@ -80,7 +80,7 @@ def write(model: keras.Model, subject: Subject, path: pathlib.Path, sparse: bool
     )
     if sparse and native:
         made = sparsification.rewrite(path.read_bytes(), Always("arm", subject.batch))
-        assert made.sparse, subject
+        assert made.is_sparse, subject
         path.write_bytes(made.content)
 
 

@@ -50,11 +50,11 @@ class Format(abc.ABC, Generic[Converted, Encoded, Measured, Report]):
 
     @abc.abstractmethod
     def convert(self, model: keras.Model, paths: Paths) -> Converted:
-        """Reads what is needed from the model, which is plain, without masks."""
+        """Converts the model, which is plain, without masks, to what the format starts from."""
 
     @abc.abstractmethod
     def encode(self, converted: Converted, paths: Paths) -> Encoded:
-        """Writes the result to `paths.written`."""
+        """Writes the result to `paths.written`, or completes what `convert` has written there."""
 
     @abc.abstractmethod
     def verify(

@@ -76,6 +76,8 @@ def _load_again(model: keras.Model, decoded: archive.Contents) -> None:
             "get_config returns what their constructors take. Write "
             "keras.models.load_model(path) after model.save(path) to see Keras's full error."
         ) from error
+    if len(loaded.weights) != len(model.weights):
+        raise _difference(model, f"{len(loaded.weights)} of {len(model.weights)} weights")
     for variable, again in zip(model.weights, loaded.weights, strict=True):
         if not archive.equals(variable, np.asarray(again)):
             raise _difference(model, variable.path)
@@ -99,7 +101,7 @@ def find_custom_objects(model: keras.Model) -> Mapping[str, Any]:
     queue: list[Any] = [model]
     seen: set[int] = set()
     for thing in queue:  # grows as it is walked
-        if id(thing) in seen or len(seen) > MAX_OBJECTS:
+        if id(thing) in seen or len(seen) > MAX_OBJECTS or _package(type(thing)) == "tensorflow":
             continue
         seen.add(id(thing))
         if isinstance(thing, Mapping):
@@ -122,7 +124,11 @@ def find_custom_objects(model: keras.Model) -> Mapping[str, Any]:
 
 
 def _is_custom(thing: Any) -> bool:
-    return (getattr(thing, "__module__", None) or "builtins").split(".")[0] not in LIBRARIES
+    return _package(thing) not in LIBRARIES
+
+
+def _package(thing: Any) -> str:
+    return str(getattr(thing, "__module__", None) or "builtins").split(".")[0]
 
 
 def _is_set(cell: Any) -> bool:

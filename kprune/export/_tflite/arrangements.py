@@ -1,6 +1,7 @@
 """Compares a TFLite constant with an array, in every order of axes in which TFLite stores it."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -16,6 +17,25 @@ MIN_CHANNEL = 4  # values for each scale, fewer of which are proportional by cha
 # Differences that rounding makes: relative, or in steps of quantized values.
 TOLERANCES = {"float32": 1e-5, "float16": 2e-3}
 STEP = 0.52
+
+
+@dataclasses.dataclass(frozen=True)
+class Magnitude:
+    """How large values are, whatever their order.
+
+    Args:
+        largest: the largest absolute value.
+        total: the sum of absolute values.
+    """
+
+    largest: float
+    total: float
+
+    @classmethod
+    def of(cls, array: Array) -> "Magnitude":
+        """Returns the magnitude of an array."""
+        absolute = np.abs(array)
+        return cls(float(absolute.max(initial=0.0)), float(absolute.sum(dtype=np.float64)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,6 +77,30 @@ class Comparison:
     def shape(self) -> tuple[int, ...]:
         """The shape of the constant."""
         return self.values.shape
+
+    @functools.cached_property
+    def magnitude(self) -> "Magnitude":
+        """The magnitude of what the constant stands for."""
+        return Magnitude.of(self.values if self.scale is None else self.values * self.scale)
+
+    def may_equal(self, magnitude: "Magnitude") -> bool:
+        """Returns False where no order of an array's values can be those of the constant.
+
+        It spares most comparisons of large arrays, which have to be transposed for them.
+        """
+        own = self.magnitude
+        if not np.isfinite([*dataclasses.astuple(own), *dataclasses.astuple(magnitude)]).all():
+            return True
+        if self.scale is None:
+            relative = TOLERANCES[self.kind]
+            largest, total = relative * own.largest, relative * own.total
+        else:
+            steps = np.broadcast_to(self.scale, self.values.shape)
+            largest, total = STEP * float(steps.max()), STEP * float(steps.sum())
+        return (
+            abs(own.largest - magnitude.largest) <= largest
+            and abs(own.total - magnitude.total) <= total + 1e-6 * own.total
+        )
 
     def is_equal(self, array: Array) -> bool:
         """Returns whether the constant holds an array of its shape, rounded to its type."""

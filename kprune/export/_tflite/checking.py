@@ -75,7 +75,7 @@ def check(
     else:
         content, paths = _convert(model, quantization, batch_size, input_signature)
         converted, precision = flatbuffer.parse(content), quantization
-    if _assume_zeros(converted, sparsity, aim):
+    if _assume_zeros(converted, sparsity, aim) and not _is_sparse(converted):
         content = flatbuffer.pack(converted)
     return CheckReport(
         name=name,
@@ -83,7 +83,7 @@ def check(
         quantization=precision,
         weights=tuple(
             _describe(decision, paths)
-            for decision in _decide(content, aim)
+            for decision in _decide(converted, content, aim)
             if decision.constant.stored.size >= MIN_SIZE
             and len(decision.constant.shape) > 1
             and decision.constant.readers
@@ -91,12 +91,15 @@ def check(
     )
 
 
-def _decide(content: bytes, target: targets.Target) -> Sequence[Decision]:
+def _decide(model: Any, content: bytes, target: targets.Target) -> Sequence[Decision]:
     """Returns the decisions by which `to_tflite` would write a file."""
-    model = flatbuffer.parse(content)
-    if any(constant.tensor.sparsity is not None for constant in constants.find(model)):
-        return decisions.decide(model, target)  # it is written already
+    if _is_sparse(model):
+        return decisions.decide(model, target)  # it has been written before
     return sparsification.rewrite(content, target).decisions
+
+
+def _is_sparse(model: Any) -> bool:
+    return any(tensor.sparsity is not None for graph in model.subgraphs for tensor in graph.tensors)
 
 
 def _convert(

@@ -6,6 +6,7 @@ constant is compared with the variables of its size.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,8 +20,6 @@ from kprune.export._tflite import arrangements
 from kprune.export._tflite.format import constants
 from kprune.export._tflite.format.constants import Constant
 
-FLOATS = ("float32", "float16")
-INTEGERS = ("int8", "int16", "int32", "int64")
 MAX_PIECES = 4  # a recurrent layer's kernel may be split into one for each gate
 
 
@@ -39,6 +38,11 @@ class _Variable:
     values: Array
     owners: tuple[str, ...]
     uses: int = 0
+
+    @functools.cached_property
+    def magnitude(self) -> arrangements.Magnitude:
+        """The magnitude of the values."""
+        return arrangements.Magnitude.of(self.values)
 
     def count_hints(self, name: str) -> int:
         """Counts how much of a converter's name matches the layers of this variable.
@@ -114,6 +118,8 @@ def _choose(
 
 
 def _is_equal(compare: arrangements.Comparison, variable: _Variable) -> bool:
+    if variable.values.size == compare.size and not compare.may_equal(variable.magnitude):
+        return False
     return any(
         compare.is_equal(arranged)
         for piece in _pieces(variable.values, compare.size)

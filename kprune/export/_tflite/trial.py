@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -72,7 +71,7 @@ def run_dense(file: Path, runs: Runs, export: conversion.Conversion) -> dict[str
                 encodings.output_step(file),
             )
     except _verification.ExportError as error:
-        other: Literal["dynamic"] | None = "dynamic" if export.quantization == "int8" else None
+        other: conversion.Precision = "dynamic" if export.quantization == "int8" else None
         raise _verification.ExportError(
             f"the dense {export.quantization or 'float32'} file for {os.fspath(export.path)} was "
             f"not written: {error}. Expected a model that TFLite runs right in this precision. "

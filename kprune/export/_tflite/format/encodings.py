@@ -33,6 +33,7 @@ class TensorEncoding:
         dense_bytes: what the values take in the dense file.
         reason: why a tensor with zeros is dense, where that is known.
         graph: the number of its sub-graph.
+        tensor: the converter's name for it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TensorEncoding:
     dense_bytes: int = 0
     reason: str | None = None
     graph: int = 0
+    tensor: str = ""
 
     @property
     def nonzeros(self) -> int:
@@ -131,6 +133,7 @@ def _encoding(model: Any, constant: Constant) -> TensorEncoding:
         reader=constant.operators[0] if constant.operators else None,
         dense_bytes=constant.stored.nbytes,
         graph=constant.graph,
+        tensor=constant.name,
     )
     if constant.tensor.sparsity is None:
         return record
