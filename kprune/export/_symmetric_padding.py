@@ -19,25 +19,25 @@ def symmetric_padding(model: keras.Model) -> keras.Model:
 
     Use it before a model is fine-tuned and pruned for phones. On ARM, XNNPACK computes 1x1
     convolutions sparsely, but only in networks that pad explicitly and symmetrically where they
-    stride. Of an even axis "same" pads the far side alone, as `ZeroPadding2D(((0, 1), (0, 1)))` in
-    `keras.applications` does, so MobileNetV2 is not computed sparsely as it comes. With it the
-    network takes 0.56 of the instructions where 80 % of its 1x1 weights are zero, 0.39 where
-    90 % are (`benchmarks/arm_instructions.py`).
+    stride. Along an even axis "same" pads only the far side, and so does
+    `ZeroPadding2D(((0, 1), (0, 1)))` in `keras.applications`: MobileNetV2 has to be changed to be
+    computed sparsely. Then it takes 0.56 of the instructions where 80 % of its 1x1 weights are
+    zero, and 0.39 where 90 % are (`benchmarks/arm_instructions.py`).
 
-    A convolution of odd kernel k and stride s > 1 that pads so gets a layer before it,
+    A convolution of odd kernel k and stride s > 1 that pads in this way gets a layer before it,
 
         ZeroPadding2D(p) and "valid", p = (k - 1) / 2, with ceil(n / s) outputs for n inputs
 
     as before. Weights and shapes stay. Where n is odd, so do the outputs. Where it is even, every
-    window begins a pixel earlier: the outputs are others, and fine-tuning has to follow.
+    window begins a pixel earlier: the outputs change, and fine-tuning has to follow.
 
     Args:
-        model: a Functional or Sequential model, built; submodels of these kinds are made over
-            too. It stays as it is. An axis of free length counts as even.
+        model: a Functional or Sequential model, built; submodels of these kinds are copied in the
+            same way. It stays as it is. An axis of free length counts as even.
 
     Returns:
-        A model of the same name with layers and weights of its own, compiled as the model was, the
-        state of the optimizer aside.
+        A model of the same name with layers and weights of its own, compiled as the model was,
+        without the state of the optimizer.
 
     Raises:
         TypeError: the model is subclassed: its layers are known, but not what is between them.
