@@ -21,11 +21,12 @@ SHARED = ("numpy", "tensorflow", "keras", "sklearn.datasets", "kprune", "kprune.
 
 
 def run(program, *arguments, directory=None, good=True):
-    """Runs a program; returns what it printed, errors too where it is to fail."""
+    """Runs a program, or `-m` a module; returns what it printed, errors too where it is to fail."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = [os.path.join(folder, name) for name in ("stdout", "stderr")]
         cwd = os.path.abspath(directory or os.getcwd())
-        status = ask([str(Path(program).absolute()), *arguments], cwd, *outputs)
+        command = [program if program == "-m" else str(Path(program).absolute()), *arguments]
+        status = ask(command, cwd, *outputs)
         stdout, stderr = (Path(each).read_text() for each in outputs)
     assert (status == 0) == good, stderr
     assert "Warning" not in stderr
@@ -86,10 +87,14 @@ def execute(command, directory, stdout, stderr):
     sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")
     signal.alarm(300)
     os.chdir(directory)
-    sys.argv, sys.path[0] = command, os.path.dirname(command[0])
-    status = 0
+    is_module, status = command[0] == "-m", 0
+    sys.argv = command[is_module:]
+    sys.path[0] = directory if is_module else os.path.dirname(command[0])
     try:
-        runpy.run_path(command[0], run_name="__main__")
+        if is_module:
+            runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(command[0], run_name="__main__")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if isinstance(end.code, str):

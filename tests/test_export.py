@@ -262,10 +262,10 @@ interpreter.run = fatal
 interpreter.serve(sys.argv[1])
 """
 DEATHS = {
-    "os.kill(os.getpid(), signal.SIGSEGV)": "died of it .SIGSEGV",
-    "os.write(2, b'bad news' + bytes([10])); os._exit(1)": "refuses it .bad news",
-    "os._exit(1)": "refuses it .without a word",
-    "raise ValueError('of no use')": "refuses it .ValueError: of no use",
+    "os.kill(os.getpid(), signal.SIGSEGV)": "crashed on this file .SIGSEGV",
+    "os.write(2, b'bad news' + bytes([10])); os._exit(1)": "cannot run this file .bad news",
+    "os._exit(1)": "cannot run this file .no message",
+    "raise ValueError('of no use')": "cannot run this file .ValueError: of no use",
 }
 
 
@@ -313,7 +313,7 @@ def test_an_interpreter_that_cannot_be_loaded_is_told(tmp_path, monkeypatch, chi
     program = tmp_path / "program.py"
     program.write_text(f"import os, signal, sys; {death}")
     monkeypatch.setattr(interpreter, "__file__", str(program))
-    with pytest.raises(export.ExportError, match="SIGSEGV" if "kill" in death else "without a wo"):
+    with pytest.raises(export.ExportError, match="SIGSEGV" if "kill" in death else "no message"):
         trial.run(tmp_path / "model.tflite", [])
 
 

@@ -1,5 +1,6 @@
 """What every exporter shares: verified before it appears, one decision, custom objects."""
 
+import dataclasses
 import os
 import random
 
@@ -10,7 +11,7 @@ from test_export import network
 
 import kprune
 from kprune import export
-from kprune.export import _frame, _verification
+from kprune.export import _frame, _keras_export, _verification
 from kprune.export._compressed import archive, coding, verification
 from kprune.export._tflite import conversion, trial
 from kprune.export._tflite.format import encodings
@@ -322,18 +323,24 @@ def test_check_says_what_to_tflite_writes(build, pattern, tmp_path, monkeypatch)
         kprune.wrap(model, pattern=PATTERNS[pattern])
         kprune.prune(model, 0.92, allocation="class_uniform")
         kprune.strip(model)
-    convert = conversion.Conversion.convert
+    convert, write = conversion.Conversion.convert, _keras_export.write_saved_model
+    saved = str(tmp_path / "saved")
+
+    def write_once(model, path, signature):
+        if not os.path.exists(saved):
+            write(model, saved, signature)
 
     def convert_once(self):
         key = self.quantization, self.path == "model.tflite"  # as `check` calls it
         if key not in converted:
-            converted[key] = convert(self)
+            converted[key] = convert(dataclasses.replace(self, directory=saved))
         return converted[key]
 
     def run(file, runs, runtime="tensorflow", xnnpack=True):
         outputs = [{"output_0": np.asarray(model(*each.values()))} for each in runs]
         return trial.Run(outputs, 0.0, None)
 
+    monkeypatch.setattr(_keras_export, "write_saved_model", write_once)
     monkeypatch.setattr(conversion.Conversion, "convert", convert_once)
     monkeypatch.setattr(trial, "run", run)
     data = np.random.default_rng(0).standard_normal((8, *model.input_shape[1:]), "float32")

@@ -204,3 +204,12 @@ def test_names_of_a_compressed_file_are_those_of_the_variables(tmp_path):
     assert sorted(each.name for each in report.tensors) == sorted(
         each.path for each in model.weights
     )
+
+
+def test_obstacles_are_told_by_the_names_of_layers():
+    image = keras.Input((32, 32, 3))
+    x = layers.Conv2D(32, 3, 2, padding="same", name="stem")(image)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(64, 1, name="point")(x))
+    report = export.check(keras.Model(image, layers.Dense(10)(x)), "arm")
+    (reason,) = [each.slower for each in report.weights if each.name == "point/kernel"]
+    assert reason.startswith('stem has padding="same"')

@@ -126,7 +126,7 @@ def test_kprunes_own_traces_follow_regularizers_and_rounding():
     data = calibration.Calibration((X, y), model, "test", True)
 
     def traced():
-        return Objective(model, [model.layers[0].kernel], "test").mean(data)
+        return Objective(model, [model.layers[0].kernel], "test").mean_loss(data)
 
     def true():
         return float(np.mean((np.asarray(model(X)) - y) ** 2) + sum(map(float, model.losses)))

@@ -65,7 +65,7 @@ class Loan:
 
     @property
     def is_over(self) -> bool:
-        """Whether the `fit` has ended without a word."""
+        """Whether the `fit` has ended unnoticed, by an error."""
         return self._frame is not None and not _is_running(self._frame)
 
 

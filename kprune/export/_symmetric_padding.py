@@ -24,20 +24,20 @@ def symmetric_padding(model: keras.Model) -> keras.Model:
     network takes 0.56 of the instructions where 80 % of its 1x1 weights are zero, 0.39 where
     90 % are (`benchmarks.speed.arm_instructions`).
 
-    A convolution of odd kernel k and stride s > 1 that pads so gets a layer before it,
+    A convolution of odd kernel k and stride s > 1 that pads in this way gets a layer before it,
 
         ZeroPadding2D(p) and "valid", p = (k - 1) / 2, with ceil(n / s) outputs for n inputs
 
     as before. Weights and shapes stay. Where n is odd, so do the outputs. Where it is even, every
-    window begins a pixel earlier: the outputs are others, and fine-tuning has to follow.
+    window begins a pixel earlier: the outputs change, and fine-tuning has to follow.
 
     Args:
-        model: a Functional or Sequential model, built; submodels of these kinds are made over
-            too. It stays as it is. An axis of free length counts as even.
+        model: a Functional or Sequential model, built; submodels of these kinds are copied in the
+            same way. It stays as it is. An axis of free length counts as even.
 
     Returns:
-        A model of the same name with layers and weights of its own, compiled as the model was, the
-        state of the optimizer aside.
+        A model of the same name with layers and weights of its own, compiled as the model was,
+        without the state of the optimizer.
 
     Raises:
         TypeError: the model is subclassed: its layers are known, but not what is between them.

@@ -94,8 +94,8 @@ def to_saved_model(
     each output by its name: the keys where the model takes or gives a dict; else the names
     of the `keras.Input`s, and output_0, output_1 and so on. That is how it is compared, too.
     Serving looks for versions in a model's directory: write to "models/lenet/1", and give it
-    --model_name=lenet --model_base_path=/.../models/lenet. A higher version is taken up as soon
-    as it appears, and it appears whole.
+    --model_name=lenet --model_base_path=/.../models/lenet. A higher version is loaded as soon
+    as it appears, and it appears only when it is complete.
 
     The outputs agree when |y - y_keras| <= 1e-4 max |y_keras| for each of them.
 

@@ -136,7 +136,7 @@ class Run:
 
     def bits(self, weight: Any) -> int:
         """Returns the bits of a weight's codes."""
-        convolution = weight.site.kind == "convolution"
+        convolution = weight.location.kind == "convolution"
         return self.recipe.conv_bits if convolution else self.recipe.dense_bits
 
     def train(

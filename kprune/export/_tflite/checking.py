@@ -83,7 +83,7 @@ def check(
         quantization=precision,
         weights=tuple(
             _describe(decision, paths)
-            for decision in _decide(converted, content, aim)
+            for decision in _decide(converted, content, aim, paths)
             if decision.constant.stored.size >= MIN_SIZE
             and len(decision.constant.shape) > 1
             and decision.constant.readers
@@ -91,11 +91,13 @@ def check(
     )
 
 
-def _decide(model: Any, content: bytes, target: targets.Target) -> Sequence[Decision]:
+def _decide(
+    model: Any, content: bytes, target: targets.Target, paths: Mapping[tuple[int, str], str]
+) -> Sequence[Decision]:
     """Returns the decisions by which `to_tflite` would write a file."""
     if _is_sparse(model):
         return decisions.decide(model, target)  # it has been written before
-    return sparsification.rewrite(content, target).decisions
+    return sparsification.rewrite(content, target, paths=paths).decisions
 
 
 def _is_sparse(model: Any) -> bool:

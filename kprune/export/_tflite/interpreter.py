@@ -188,7 +188,7 @@ def answer_in_a_fork(module: Any, request: list[Any]) -> dict[str, Any]:
 def last_line(log: IO[bytes]) -> str:
     """Returns the last line of a log that is not empty."""
     lines = log.read().decode(errors="replace").splitlines()
-    return next((line for line in reversed(lines) if line.strip()), "without a word")
+    return next((line for line in reversed(lines) if line.strip()), "no message")
 
 
 def serve(runtime: str) -> None:

@@ -35,7 +35,12 @@ class Sparsified:
         return {each.key: each.reason for each in self.decisions if each.reason is not None}
 
 
-def rewrite(content: bytes, target: targets.Target, avoid: Collection[str] = ()) -> Sparsified:
+def rewrite(
+    content: bytes,
+    target: targets.Target,
+    avoid: Collection[str] = (),
+    paths: Mapping[tuple[int, str], str] | None = None,
+) -> Sparsified:
     """Stores the zeros of a .tflite file sparsely, where that is smaller and read right.
 
     Every constant gets the smallest encoding (`encoder.smallest`) behind a DENSIFY, or the blocks
@@ -46,9 +51,10 @@ def rewrite(content: bytes, target: targets.Target, avoid: Collection[str] = ())
         content: a dense file.
         target: where it will run.
         avoid: names of operators whose constants stay dense.
+        paths: of the Keras variables that constants hold, by sub-graph and name, for messages.
     """
     model = flatbuffer.parse(content)
-    made = tuple(decisions.decide(model, target, avoid))
+    made = tuple(decisions.decide(model, target, avoid, paths))
     shared: dict[int, list[Decision]] = {}  # the constants of each sparse array
     for decision in made:
         if decision.sparse is not None:

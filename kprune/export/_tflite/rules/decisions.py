@@ -62,18 +62,24 @@ class Decision:
         )
 
 
-def decide(model: Any, target: targets.Target, avoid: Collection[str] = ()) -> list[Decision]:
+def decide(
+    model: Any,
+    target: targets.Target,
+    avoid: Collection[str] = (),
+    paths: Mapping[tuple[int, str], str] | None = None,
+) -> list[Decision]:
     """Decides for each constant of a model, in the order of the file.
 
     Args:
         model: a `ModelT`.
         target: where the file will run.
         avoid: names of operators whose constants stay dense.
+        paths: of the Keras variables that constants hold, by sub-graph and name, for messages.
     """
     groups: dict[int, list[Constant]] = {}  # constants that share a buffer share its encoding
     for constant in constants.find(model):
         groups.setdefault(constant.tensor.buffer, []).append(constant)
-    obstacles = pointwise.find_obstacles(model)
+    obstacles = pointwise.find_obstacles(model, paths)
     fatal = pointwise.find_fatal(model)
     decisions: dict[tuple[int, int], Decision] = {}
     for group in groups.values():

@@ -8,7 +8,7 @@ every operator in between. Each rule was seen on an emulated Cortex-A76
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,18 +58,21 @@ class _Stretch:
     open: str | None
 
 
-def find_obstacles(model: Any) -> dict[tuple[int, int], str | None]:
+def find_obstacles(
+    model: Any, paths: Mapping[tuple[int, str], str] | None = None
+) -> dict[tuple[int, int], str | None]:
     """Returns what keeps each 1x1 convolution of the first sub-graph from the sparse kernels.
 
     Args:
         model: a `ModelT`, dense or sparse; its zeros are not looked at.
+        paths: of the Keras variables that constants hold, by sub-graph and name, for messages.
 
     Returns:
         For the sub-graph and the number of each tensor that stores weights of a 1x1 convolution,
         the obstacle; `None` where there is none.
     """
     found: dict[tuple[int, int], str | None] = {}
-    for stretch in _stretches(Graph.of(model)):
+    for stretch in _stretches(Graph.of(model, paths)):
         cause = next(iter(stretch.misfits), stretch.open)
         if len(stretch.misfits) > 1:
             cause = f"{cause}, and {len(stretch.misfits) - 1} more do not fit"
@@ -174,7 +177,7 @@ def _entry(graph: Graph, op: Any) -> bool:
 def _misfit(graph: Graph, op: Any) -> str | None:
     """Returns why an operator has no kernel in the layout channel by channel."""
     name = graph.name(op)
-    where = graph.graph.tensors[int(op.outputs[0])].name.decode().split(";")[0]
+    where = _label(graph, op)
     if name in ELEMENTWISE or name == "MEAN":
         return None
     if name in PAD:
@@ -194,6 +197,15 @@ def _misfit(graph: Graph, op: Any) -> str | None:
             return f"{where} is a depthwise convolution other than 3x3 or 5x5"
         return _asymmetric(graph, op, where, size[0])
     return f"{where}, a {name}, has no kernel in that layout"
+
+
+def _label(graph: Graph, op: Any) -> str:
+    """Returns the path of the layer whose kernel an operator reads, else the operator's name."""
+    for index in op.inputs[1:2]:
+        path = graph.variable(_stored(graph, int(index)))
+        if path is not None:
+            return path.rpartition("/")[0]
+    return str(graph.graph.tensors[int(op.outputs[0])].name.decode().split(";")[0])
 
 
 def _asymmetric(graph: Graph, op: Any, where: str, size: int) -> str | None:
