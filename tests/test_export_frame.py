@@ -1,7 +1,9 @@
 """What every exporter shares: verified before it appears, one decision, custom objects."""
 
 import dataclasses
+import importlib
 import os
+import pathlib
 import random
 
 import keras
@@ -397,3 +399,20 @@ def test_check_of_a_file_that_is_sparse_in_part(tmp_path):
     assert found[512, 512].zeros == pytest.approx(0.7, abs=1e-3)
     assert found[514, 512].zeros == pytest.approx(0.8, abs=1e-3)
     assert all(each.encoding == encodings.DENSIFIED for each in found.values())
+
+
+# --- what is public ----------------------------------------------------------------------------
+
+
+def test_the_package_has_what_its_public_modules_list():
+    files = pathlib.Path(export.__file__).parent.glob("[!_]*.py")
+    modules = [importlib.import_module(f"kprune.export.{file.stem}") for file in files]
+    assert {each.__name__.split(".")[-1] for each in modules} == {
+        "saved_model",
+        "tflite",
+        "compressed",
+    }
+    for module in modules:
+        for name in module.__all__:
+            assert name in export.__all__ and getattr(export, name) is getattr(module, name)
+    assert all(getattr(export, name).__doc__ for name in export.__all__)

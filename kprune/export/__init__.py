@@ -35,3 +35,7 @@ __all__ = [
     "TensorEncoding",
     "WeightCheck",
 ]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,5 +1,6 @@
 """Compares a compressed file, before it appears, with the model that it was made from."""
 
+import copy
 import functools
 import types
 import warnings
@@ -65,7 +66,10 @@ def _load_again(model: keras.Model, decoded: archive.Contents) -> None:
     try:
         with saving.preserve_global_state(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are the user's to see when the file is loaded
-            loaded = archive.repack(decoded, custom_objects, compile=True, safe_mode=False)
+            loaded = archive.repack(decoded, custom_objects, compile=False, safe_mode=False)
+            # The optimizer, losses and metrics alone: no variables of the optimizer are made.
+            compiled = copy.deepcopy(decoded.config.get(archive.COMPILE))
+            keras.saving.deserialize_keras_object(compiled, custom_objects, safe_mode=False)
     except Exception as error:
         if UNKNOWN in str(error):  # load_compressed will be given what is not found here
             return
