@@ -316,8 +316,17 @@ PATTERNS = {"dense": None, "unstructured": "unstructured", "blocks of 4": "tflit
 PATTERNS["blocks of 16"] = "tflite_dynamic"
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("build", [matrices, convolutions])
+QUICK_CASES = (matrices, "unstructured"), (convolutions, "blocks of 4")
+
+
+@pytest.mark.parametrize(
+    ("build", "pattern"),
+    [
+        pytest.param(build, name, marks=[] if (build, name) in QUICK_CASES else pytest.mark.slow)
+        for build in (matrices, convolutions)
+        for name in PATTERNS
+    ],
+)
 def test_check_says_what_to_tflite_writes(build, pattern, tmp_path, monkeypatch):
     """In every precision and for every target; converted once each, and not run."""
     model, converted = build(), {}

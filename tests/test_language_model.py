@@ -176,6 +176,7 @@ def test_the_figure_names_widths_and_zeros():
     ]
 
 
+@pytest.mark.slow
 def test_the_program_trains_prunes_and_goes_on(tmp_path):
     tiny = (
         f"--data_dir={write(tmp_path)}",

@@ -242,6 +242,7 @@ def test_a_loaded_model_is_pruned_from_where_it_was(default, tmp_path, monkeypat
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_choices_reach_the_library(idx, tmp_path):
     results = run(
         tmp_path,
