@@ -12,8 +12,8 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from kprune._keras import backend
 from kprune._support import progress
 from kprune._support.typing import Array
 
@@ -32,6 +32,7 @@ class _Indexable(Protocol):
 Data: TypeAlias = Iterable[Any] | _Indexable
 
 HOLD_OUT_INTERVAL = 5  # every fifth sample is held out
+INFINITE = -1  # the cardinality of a `tf.data.Dataset` without an end
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,10 +102,7 @@ class Calibration:
                 f"once only; expected what can be read again. Write {self.caller}(list(data)), or "
                 "make it a tf.data.Dataset."
             )
-        if (
-            isinstance(self.data, tf.data.Dataset)
-            and self.data.cardinality() == tf.data.INFINITE_CARDINALITY
-        ):
+        if backend.is_tensorflow_data(self.data) and int(self.data.cardinality()) == INFINITE:
             raise ValueError(
                 f"The data of {self.caller} has no end; expected a finite data set. "
                 f"Write {self.caller}(data.take(16))."
@@ -121,7 +119,7 @@ class Calibration:
         """
         arrays = self._as_arrays()
         if arrays is None:
-            total = len(self.data) if hasattr(self.data, "__len__") else None
+            total = _count_batches(self.data)
             batches = self.data
             if isinstance(self.data, keras.utils.PyDataset):  # it ends only by its length
                 batches = (self.data[i] for i in range(len(self.data)))
@@ -132,7 +130,7 @@ class Calibration:
             batches = (_take_rows(arrays, slice(i, i + self.batch_size)) for i in starts)
         first = 0
         for batch in progress.track(batches, what, total):
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+            x, y, sample_weight = _unpack(batch)
             if self.labelled and y is None:
                 raise ValueError(
                     f"The data of {self.caller} has no labels; expected {self._describe_expected()}"
@@ -161,7 +159,7 @@ class Calibration:
         for batch in self.batches(what):
             try:
                 result = function(batch)
-            except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+            except backend.call_errors() as error:
                 raise ValueError(
                     f"{self.model.name} cannot be evaluated on the data of {self.caller}, inputs "
                     f"of shape {_describe_shapes(batch.x)} and labels of shape "
@@ -186,7 +184,7 @@ class Calibration:
             yield batch
         elif (places := np.flatnonzero(batch.held_out == (self.part == "held_out"))).size:
             x, y, sample_weight = keras.tree.map_structure(
-                lambda array: None if array is None else tf.gather(array, places),
+                lambda array: None if array is None else _take_places(array, places),
                 (batch.x, batch.y, batch.sample_weight),
             )
             yield Batch(x, y, sample_weight, batch.first, places.size)
@@ -194,9 +192,9 @@ class Calibration:
     def _as_arrays(self) -> tuple[Any, ...] | None:
         """Returns the data as one tuple of whole arrays, or `None` if it comes in batches."""
         if isinstance(self.data, tuple):
-            return self.data
-        array = isinstance(self.data, (np.ndarray, tf.Tensor))
-        return (self.data,) if array or isinstance(self.data, Mapping) else None
+            return tuple(keras.tree.map_structure(_as_array, self.data))
+        whole = _is_array(self.data) or isinstance(self.data, Mapping)
+        return (keras.tree.map_structure(_as_array, self.data),) if whole else None
 
     def _validate_lengths(self, arrays: tuple[Any, ...]) -> int:
         lengths = {len(array) for array in keras.tree.flatten(arrays) if array is not None}
@@ -220,8 +218,8 @@ class Calibration:
                 f"data set, whole arrays into one tuple: write {self.caller}((x, y))."
             )
         for array in arrays:
-            floating = tf.as_dtype(array.dtype).is_floating
-            if floating and not np.isfinite(np.asarray(array, np.float32)).all():
+            floating = "float" in getattr(array.dtype, "name", str(array.dtype))
+            if floating and not np.isfinite(backend.to_numpy(array).astype(np.float32)).all():
                 raise ValueError(
                     f"The data of {self.caller} holds NaN or infinity among samples {first} to "
                     f"{first + len(array) - 1}; expected finite numbers. Find them with "
@@ -231,6 +229,43 @@ class Calibration:
     def _describe_expected(self) -> str:
         one = "(x, y)" if self.labelled else "x"
         return f"batches {one}, or whole arrays. Write {self.caller}({one})."
+
+
+def _count_batches(data: Any) -> int | None:
+    """Returns how many batches there are, or `None` where that is not known."""
+    try:
+        return len(data)
+    except TypeError:  # a generator, a `tf.data.Dataset` of unknown length
+        return None
+
+
+def _is_array(data: Any) -> bool:
+    """Returns whether something is an array, a tensor of any library, or a table of pandas."""
+    return hasattr(data, "shape") and hasattr(data, "dtype") or hasattr(data, "to_numpy")
+
+
+def _as_array(array: Any) -> Any:
+    """Returns what Keras's backend takes: its own tensor, or an array."""
+    if array is None or backend.is_native(array):
+        return array
+    if hasattr(array, "to_numpy"):  # pandas: a DataFrame or a Series
+        return array.to_numpy()
+    return backend.to_numpy(array) if _is_array(array) else array
+
+
+def _unpack(batch: Any) -> tuple[Any, Any, Any]:
+    """Returns x, y and sample weights of a batch; torch's loaders give them in a list."""
+    if isinstance(batch, list) and 1 <= len(batch) <= 3:
+        batch = tuple(batch)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    return tuple(keras.tree.map_structure(_as_array, part) for part in (x, y, sample_weight))  # type: ignore[return-value]
+
+
+def _take_places(array: Any, places: Array) -> Any:
+    """Returns the rows of an array at some places."""
+    if isinstance(array, np.ndarray):
+        return array[places]
+    return keras.ops.take(array, places, axis=0)
 
 
 def _take_rows(arrays: Any, rows: slice) -> Any:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from kprune._keras import state, walk
 
@@ -61,11 +60,3 @@ def traces(model: keras.Model) -> dict[Any, Callable[..., Any]]:
         state.put(model, _TRACES, (model._compile_loss, functions))
     found: dict[Any, Callable[..., Any]] = functions
     return found
-
-
-def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function of tensors as a graph."""
-    # Not converted, as Keras's own steps are not: errors keep their words.
-    made = tf.function(function, autograph=False, reduce_retracing=True)
-    made._omit_frequent_tracing_warning = True  # one trace for each model is not too many
-    return made

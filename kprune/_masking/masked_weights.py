@@ -4,9 +4,8 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import keras
-import tensorflow as tf
 
-from kprune._keras import state, walk
+from kprune._keras import backend, state, walk
 from kprune._masking import locations, masks, pruned_layer
 from kprune._masking.weight import Weight
 from kprune._support.typing import Array
@@ -81,14 +80,14 @@ def temporary_values(values: Mapping[Weight, Array]) -> Iterator[None]:
         >>> with temporary_values({weight: np.zeros(weight.variable.shape)}):
         ...     loss = model.evaluate(x, y, verbose=0)
     """
-    held = {weight: tf.identity(weight.variable.value) for weight in values}
+    held = {weight: backend.copy(weight.variable) for weight in values}
     try:
         for weight, array in values.items():
-            weight.variable.assign(tf.cast(array, weight.variable.dtype))
+            weight.variable.assign(keras.ops.cast(array, weight.variable.dtype))
         yield
     finally:
-        for weight, tensor in held.items():
-            weight.variable.assign(tensor)
+        for weight, before in held.items():
+            weight.variable.assign(before)
 
 
 @contextlib.contextmanager

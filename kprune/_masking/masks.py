@@ -9,10 +9,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from kprune import patterns
-from kprune._keras import backend, state, walk
+from kprune._keras import backend, state, step_variables, walk
 from kprune._masking.locations import Location
 from kprune._masking.weight import Weight
 
@@ -37,10 +37,9 @@ class OnMask(keras.constraints.Constraint):
 
     def __call__(self, w: Any) -> Any:
         """Returns the weight on its mask."""
-        mask, own = self.weight.mask.value, self.own
-        zero = tf.zeros([], w.dtype)
+        mask, own, w = self.weight.mask.value, self.own, ops.convert_to_tensor(w)
         # `where`, not a product: it keeps no NaN or infinity of a weight that is pruned.
-        return tf.where(mask, w if own is None else own(tf.where(mask, w, zero)), zero)
+        return ops.where(mask, w if own is None else own(ops.where(mask, w, 0)), 0)
 
 
 class Masks(keras.layers.Layer):
@@ -69,19 +68,13 @@ class Masks(keras.layers.Layer):
             kept_at_wrap: how many values were there when it was wrapped. Default: those now.
         """
         variable = location.variable
-        alive = tf.not_equal(variable.value, 0)
-        if not tf.reduce_any(alive):
-            alive = tf.ones_like(alive)
-        mask = self.add_weight(
-            name=variable.name,
-            shape=variable.shape,
-            dtype="bool",
-            initializer="ones",
-            trainable=False,
-        )
-        mask.assign(alive)
+        alive = backend.read(variable) != 0
+        mask = step_variables.add(self, variable, "bool", "ones")
+        kept = int(np.count_nonzero(alive))
+        if 0 < kept < alive.size:
+            mask.assign(alive)
         if kept_at_wrap is None:
-            kept_at_wrap = int(np.count_nonzero(backend.read(mask)))
+            kept_at_wrap = kept or alive.size
         weight = Weight(location, mask, label, pattern, variable.constraint, kept_at_wrap)
         variable.constraint = OnMask(weight)
         return weight

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kprune._keras import backend, state
+from kprune._keras import backend, state, step_variables
 from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
 from kprune._support.typing import Array
@@ -24,12 +24,7 @@ class SlotVariables(keras.layers.Layer):
         self.built = True
         self.places = {id(each.variable): place for place, each in enumerate(weights)}
         for each in weights:
-            self.add_weight(
-                name=each.variable.name,
-                shape=each.variable.shape,
-                initializer="zeros",
-                trainable=False,
-            )
+            step_variables.add(self, each.variable, "float32", "zeros")
 
     def beside(self, variable: keras.Variable) -> Any:
         """Returns the slot variable of a variable, or `None` where it has none."""

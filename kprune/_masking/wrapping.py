@@ -166,11 +166,6 @@ def _restore_constraint(variable: keras.Variable) -> None:
 
 
 def _check_keras(model: Any) -> None:
-    if keras.backend.backend() != "tensorflow":
-        raise TypeError(
-            f"Keras runs on {keras.backend.backend()}; expected TensorFlow. Set the environment "
-            "variable KERAS_BACKEND=tensorflow before the first import of keras."
-        )
     if isinstance(model, keras.layers.Layer):
         return
     legacy = private.is_legacy(model)

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from kprune._keras import compiled, graphs, hooks, state, walk
+from kprune._keras import compiled, dataflow, state, walk
 from kprune._masking import locations, masked_weights
 from kprune._masking.weight import Weight
 
@@ -135,46 +134,23 @@ def find_feeding_weights(
 def _trace_feeding_weights(
     model: keras.Model, dropouts: list[Any], weights: list[Weight]
 ) -> dict[int, list[Weight]] | None:
-    """Follows the input of each dropout layer back to masked layers, in a traced graph."""
-    specs = _find_input_specs(model)
-    if specs is None or not dropouts:
-        return None if dropouts else {}
+    """Follows the input of each dropout layer back to masked layers."""
     owners: dict[int, tuple[Any, list[Weight]]] = {}
     for weight in weights:
-        # A recurrent cell runs inside the graph of a loop, so its layer is taken.
+        # A recurrent cell runs inside the loop of its layer, so its layer is taken.
         rnn = [owner for owner in weight.location.owners if isinstance(owner, keras.layers.RNN)]
         owner = rnn[0] if rnn else weight.location.layer
         owners.setdefault(id(owner), (owner, []))[1].append(weight)
-    outputs_of: dict[int, list[Weight]] = {}
-    inputs_of: dict[int, list[Any]] = {}
-    tensors_kept = []  # tensors are identified by `id`, so none may be freed meanwhile
-
-    def note_outputs(owner: Any, args: Any, outputs: Any) -> None:
-        for tensor in keras.tree.flatten(outputs):
-            tensors_kept.append(tensor)
-            outputs_of[id(tensor)] = owners[id(owner)][1]
-
-    def note_inputs(dropout: Any, args: Any, outputs: Any) -> None:
-        tensors_kept.append(args[0])
-        inputs_of.setdefault(id(dropout), []).append(args[0])
-
+    if not dropouts:
+        return {}
     masked = [owner for owner, _ in owners.values()]
-    with hooks.observe_calls(masked, note_outputs), hooks.observe_calls(dropouts, note_inputs):
-        tf.function(lambda inputs: model(inputs, training=True)).get_concrete_function(specs)
-    result: dict[int, list[Weight]] = {}
-    for layer, tensors in inputs_of.items():
-        queue, seen, sources = list(tensors), set(), {}
-        while queue:
-            tensor = queue.pop()
-            if id(tensor) in seen:
-                continue
-            seen.add(id(tensor))
-            if id(tensor) in outputs_of:
-                sources.update({id(weight): weight for weight in outputs_of[id(tensor)]})
-            else:
-                queue += list(tensor.op.inputs)
-        result[layer] = list(sources.values())
-    return result
+    feeding = dataflow.find_feeding(model, masked, dropouts)
+    if feeding is None:
+        return None
+    return {
+        dropout: [weight for source in sources for weight in owners[source][1]]
+        for dropout, sources in feeding.items()
+    }
 
 
 def _get_initial_rate(dropout: keras.layers.Dropout) -> float:
@@ -184,16 +160,6 @@ def _get_initial_rate(dropout: keras.layers.Dropout) -> float:
         rate = dropout.rate
         state.put(dropout, _INITIAL_RATE, rate)
     return float(rate)
-
-
-def _find_input_specs(model: keras.Model) -> Any:
-    """Returns the specs of the model's inputs, or `None` if they are not known."""
-    arguments = graphs.call_arguments(model)
-    if arguments is None or len(arguments) != 1:
-        return None
-    return keras.tree.map_structure(
-        lambda x: tf.TensorSpec(x.shape, x.dtype, getattr(x, "name", None)), arguments[0]
-    )
 
 
 def _find_weights_before(layers: list[Any], layer: Any, weights: list[Weight]) -> list[Weight]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from kprune._keras import backend
 from kprune._masking.weight import Weight
 from kprune._second_order import hessian
 from kprune._support import registration
@@ -55,6 +56,7 @@ class OBD(criterion.Calibrated):
         self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage
     ) -> dict[Weight, Array]:
         """Estimates the diagonal of the Hessian."""
+        backend.require_tensorflow("The second derivative of the loss, for OBD,")
         data = self.calibration(model, labelled=True)
         loss = hessian.Objective(model, [weight.variable for weight in weights], "OBD")
         diagonals = hessian.get(self.estimator).diagonal(loss, data)

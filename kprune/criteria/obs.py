@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import keras
 
+from kprune._keras import backend
 from kprune._masking.weight import Weight
 from kprune._second_order import loss_models
 from kprune._second_order.hessian import Factors, Kind, Objective
@@ -94,6 +95,7 @@ class OBS(_layerwise.LayerwiseCriterion):
         """Builds the quadratic model of the loss."""
         if self.hessian == "layerwise":
             return super().observe(model, weights, stage)
+        backend.require_tensorflow("The second derivative of the loss, for OBS,")
         data = self.calibration(model, labelled=True)
         loss = Objective(model, [weight.variable for weight in weights], "OBS")
         sparsity = stage.sparsity

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from kprune import criteria
-from kprune._keras import gradients
+from kprune._keras import gradients, step_variables
 from kprune._masking import slot_variables
 
 __all__ = ["accumulating"]
@@ -54,8 +54,9 @@ def accumulating(
         for gradient, variable in zip(grads, variables, strict=True):
             slot = slots.beside(variable)
             if slot is not None and gradient is not None:
-                w, g = (tf.cast(tensor, "float32") for tensor in (variable.value, gradient))
-                slot.assign_add(accumulation.contribution(w, g))
+                w, g = (ops.cast(each, "float32") for each in (variable.value, gradient))
+                total = slot.value + accumulation.contribution(w, g)
+                step_variables.assign(slot, total)
         return grads
 
     with gradients.transform(model, optimizer, add_scores):

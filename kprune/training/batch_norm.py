@@ -6,10 +6,9 @@ from typing import Any, TypeVar
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kprune import calibration
-from kprune._keras import hooks, walk
+from kprune._keras import backend, hooks, walk
 
 __all__ = ["recalibrate_batch_norm"]
 
@@ -62,7 +61,7 @@ def recalibrate_batch_norm(model: M, data: calibration.Data, batch_size: int = 1
         def call(original: Callable[..., Any], inputs: Any, *args: Any, **kwargs: Any) -> Any:
             outputs = original(inputs, training=True, mask=kwargs.get("mask"))
             mean, variance = (
-                np.asarray(variable, np.float64) for variable in _moving_statistics(layer)
+                backend.read(variable).astype(np.float64) for variable in _moving_statistics(layer)
             )
             terms: tuple[Any, ...] = 1.0, mean, variance + mean**2
             sums[id(layer)] = [a + size * b for a, b in zip(sums[id(layer)], terms, strict=True)]
@@ -109,7 +108,7 @@ def _moving_statistics(layer: Any) -> tuple[Any, Any]:
 def _use_batch_statistics(layer: Any) -> Iterator[None]:
     """Makes the moving statistics those of the last batch, and restores them after the block."""
     momentum, trainable = layer.momentum, layer.trainable
-    values = [tf.identity(variable.value) for variable in _moving_statistics(layer)]
+    values = [backend.copy(variable) for variable in _moving_statistics(layer)]
     try:
         layer.momentum, layer.trainable = 0.0, True
         yield

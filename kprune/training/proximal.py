@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from kprune._keras import backend, borrowing, compiled, optimizers
 from kprune._masking import masked_weights, masks, slot_variables
@@ -44,26 +44,26 @@ class Shrinkage:
     def __call__(self, w: Any) -> Any:
         """Returns the shrunken weight."""
         w = w if self.own is None else self.own(w)
-        threshold = tf.cast(self._current_rate() * self.strength * self.alpha.value, w.dtype)
+        threshold = ops.cast(self._current_rate() * self.strength * self.alpha.value, w.dtype)
         return prox(w, threshold)
 
     def _current_rate(self) -> Any:
-        rate = tf.cast(self.optimizer.learning_rate, "float32")
+        rate = ops.cast(self.optimizer.learning_rate, "float32")
         steps = self.optimizer.gradient_accumulation_steps
         if not steps:
             return rate
         updating = (optimizers.update_count(self.optimizer) + 1) % steps == 0
-        return tf.where(updating, rate, 0.0)
+        return ops.where(updating, rate, 0.0)
 
 
 def prox(w: Any, threshold: Any) -> Any:
     """Returns `sign(w) max(|w| - threshold, 0)`, the proximal operator of `threshold * |w|`.
 
     Example:
-        >>> prox(tf.constant([2.0, -1.0, 0.5]), 0.75).numpy().tolist()
+        >>> np.asarray(prox(np.array([2.0, -1.0, 0.5]), 0.75)).tolist()
         [1.25, -0.25, 0.0]
     """
-    return tf.sign(w) * tf.maximum(tf.abs(w) - threshold, tf.zeros([], w.dtype))
+    return ops.sign(w) * ops.relu(ops.abs(w) - threshold)
 
 
 def proximal_strength(
@@ -114,10 +114,10 @@ def proximal_strength(
 def _sum_learning_rates(optimizer: Any, steps: int) -> float:
     """Returns the sum of the learning rates of the following steps."""
     inner = optimizers.innermost(optimizer)
-    rate, first = optimizers.learning_rate(inner), int(inner.iterations)
+    rate, first = optimizers.learning_rate(inner), int(backend.read(inner.iterations))
     if not callable(rate):  # a variable
-        return steps * float(rate)
-    return float(sum(float(rate(step)) for step in range(first, first + steps)))
+        return steps * float(backend.read(rate))
+    return float(sum(float(backend.to_numpy(rate(step))) for step in range(first, first + steps)))
 
 
 def prepare(model: keras.Model) -> None:
@@ -139,7 +139,7 @@ def reweight(model: keras.Model, epsilon: float) -> None:
     """Estimates `alpha = 1 / (|w| + epsilon)` for every masked weight."""
     alphas = slot_variables.of(model, _SLOT)
     for weight in masked_weights.require(model):
-        size = tf.abs(tf.cast(weight.variable.value, "float32"))
+        size = np.abs(weight.values().astype(np.float32))
         alphas.beside(weight.variable).assign(1 / (size + epsilon))
 
 

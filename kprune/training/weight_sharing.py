@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from kprune._keras import gradients
 from kprune._masking import masked_weights
@@ -149,7 +149,7 @@ def sharing(model: keras.Model, optimizer: Any = None) -> Iterator[None]:
         ...     loss = model.train_on_batch(x, y)
     """
     shared = {
-        id(weight.variable): (weight.mask, tf.constant(codes, tf.int32), int(codes.max()) + 1)
+        id(weight.variable): (weight.mask, codes, int(codes.max()) + 1)
         for weight, codes in clusters(model).items()
     }
 
@@ -221,12 +221,11 @@ def join_clusters(clusters: Mapping[Weight, Array]) -> None:
 
 def _sum_per_cluster(gradient: Any, mask: keras.Variable, codes: Any, count: int) -> Any:
     """Replaces each survivor's gradient by the sum over its cluster, and pruned ones by zero."""
-    gradient = tf.convert_to_tensor(gradient)
-    zero = tf.zeros([], gradient.dtype)
-    is_shared = tf.logical_and(mask.value, codes >= 0)
-    codes = tf.where(is_shared, codes, -1)
-    sums = tf.math.unsorted_segment_sum(gradient, codes, count)
-    return tf.where(is_shared, tf.gather(sums, tf.maximum(codes, 0)), zero)
+    gradient = ops.convert_to_tensor(gradient)
+    is_shared = ops.logical_and(mask.value, codes >= 0)
+    segments = ops.where(is_shared, codes + 1, 0)  # the first one is that of pruned weights
+    sums = ops.segment_sum(ops.reshape(gradient, (-1,)), ops.reshape(segments, (-1,)), count + 1)
+    return ops.where(is_shared, ops.take(sums, segments), 0)
 
 
 def _resolve_bits(bits: Bits, weight: Weight) -> int:

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from kprune import calibration
 from kprune._keras import graphs, private
+from kprune._keras.tensorflow import tf
 from kprune._second_order.hessian import diagonals, factors, objective
 from kprune._support import registration
 from kprune._support.typing import Array

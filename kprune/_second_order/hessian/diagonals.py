@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from kprune import calibration
-from kprune._keras import compiled
+from kprune._keras import backend
+from kprune._keras.tensorflow import tf
 from kprune._second_order.hessian import factors, objective, products
 from kprune._support import progress, registration
 from kprune._support.typing import Array
@@ -117,7 +117,7 @@ class Hutchinson(DiagonalEstimator):
         product = products.build_hessian_vector_product(loss, self.mode)
         generator = tf.random.Generator.from_seed(self.seed)
 
-        @compiled.compile_function
+        @backend.compile_function
         def probe(x: Any, y: Any, sample_weight: Any) -> list[Any]:
             v = [
                 tf.cast(2 * generator.uniform(w.shape, 0, 2, tf.int32) - 1, w.dtype)
@@ -175,7 +175,7 @@ class Exact(DiagonalEstimator):
         sizes = [math.prod(variable.shape) for variable in loss.variables]
         number, dtype = sum(sizes), loss.variables[0].dtype
 
-        @compiled.compile_function
+        @backend.compile_function
         def entries(x: Any, y: Any, sample_weight: Any, places: Any) -> Any:
             def entry(k: Any) -> Any:
                 pieces = tf.split(tf.one_hot(k, number, dtype=dtype), sizes)

@@ -16,10 +16,10 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kprune import calibration
 from kprune._keras import private
+from kprune._keras.tensorflow import tf
 from kprune._second_order.hessian import objective
 from kprune._support.typing import Array
 

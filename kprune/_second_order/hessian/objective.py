@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kprune import calibration
-from kprune._keras import compiled
+from kprune._keras import backend, compiled, differentiation
+from kprune._keras.tensorflow import tf
 from kprune._support.typing import Array
 
 T = TypeVar("T")
@@ -44,6 +44,9 @@ class Objective:
             )
         self.model, self.caller = model, caller
         self.variables = [variable.value for variable in variables]
+        self._gradient: Callable[..., list[Any]] | None = None
+        if backend.NAME != "tensorflow":
+            self._gradient = differentiation.build_gradient(model, variables, self.value)
 
     def compile_once(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a compiled function, the earlier one for the same key, loss and weights.
@@ -58,7 +61,7 @@ class Objective:
         traces = compiled.traces(self.model)
         full_key = key, tuple(id(variable) for variable in self.variables)
         if full_key not in traces:
-            traces[full_key] = compiled.compile_function(function)
+            traces[full_key] = backend.compile_function(function)
         return traces[full_key]
 
     def value(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -71,6 +74,8 @@ class Objective:
 
     def gradient(self, x: Any, y: Any, sample_weight: Any = None) -> list[Any]:
         """Returns the derivative of the loss of a batch by each weight, in its shape."""
+        if self._gradient is not None:
+            return self._gradient(x, y, sample_weight)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.variables)
             loss = self.value(x, y, sample_weight)
@@ -80,7 +85,7 @@ class Objective:
     def preserve_metrics(self) -> Iterator[None]:
         """Restores the model's metrics after a block: losses of several outputs update them."""
         variables = [variable for metric in self.model.metrics for variable in metric.variables]
-        values = [tf.identity(variable.value) for variable in variables]
+        values = [backend.copy(variable) for variable in variables]
         try:
             yield
         finally:
@@ -121,15 +126,13 @@ class Objective:
         totals: list[Array] = []
         samples = 0
         for batch, values in self.map_batches(data, function, what):
-            arrays = [batch.size * np.asarray(value, np.float64) for value in values]
+            arrays = [batch.size * backend.to_numpy(value).astype(np.float64) for value in values]
             totals = [a + b for a, b in zip(totals, arrays, strict=True)] if totals else arrays
             samples += batch.size
         return [total / samples for total in totals]
 
 
-def differentiate(
-    tape: tf.GradientTape, target: Any, variables: Sequence[Any], **kwargs: Any
-) -> Any:
+def differentiate(tape: Any, target: Any, variables: Sequence[Any], **kwargs: Any) -> Any:
     """Returns `tape.gradient`, zero for unconnected variables and dense for embeddings."""
     gradients = tape.gradient(target, variables, unconnected_gradients="zero", **kwargs)
     return [tf.convert_to_tensor(gradient) for gradient in gradients]

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
-import tensorflow as tf
-
+from kprune._keras.tensorflow import tf
 from kprune._second_order.hessian import objective
 
 Mode: TypeAlias = Literal["reverse_over_reverse", "forward_over_reverse"]

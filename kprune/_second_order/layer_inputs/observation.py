@@ -8,10 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kprune import calibration
-from kprune._keras import hooks, private
+from kprune._keras import backend, hooks, private
 from kprune._masking import masked_weights
 from kprune._masking.locations import Location
 from kprune._masking.weight import Weight
@@ -136,27 +135,27 @@ def _note_inputs(layers: Sequence[Any], note: Callable[[Any, Any], None]) -> Ite
         def call(original: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
             rows_of = reader(layer, x, {**dict(zip(names[1:], args, strict=False)), **kwargs})
             mask = private.time_mask(x)
-            note(layer, {name: _apply_time_mask(rows, mask) for name, rows in rows_of.items()})
+            note(layer, {name: _as_arrays(rows, mask) for name, rows in rows_of.items()})
             return original(x, *args, **kwargs)
 
         return call
 
-    eager = tf.config.functions_run_eagerly()
     with contextlib.ExitStack() as stack:
         for layer in layers:
             reader = readers.find_reader(layer)
             if reader is not None:
                 stack.enter_context(hooks.replace_call(layer, make_call(layer, reader)))
-        tf.config.run_functions_eagerly(True)  # inside a `tf.function` tensors have no values
-        stack.callback(tf.config.run_functions_eagerly, eager)
+        stack.enter_context(backend.eagerly())  # inside a compiled function there are no values
         yield
 
 
-def _apply_time_mask(rows: readers.Rows, mask: Any) -> readers.Rows:
-    """Excludes the positions that a Keras mask excludes, if the layer is called with one."""
-    if mask is None or rows.present is not None or mask.shape != rows.values.shape[:2]:
-        return rows
-    return readers.Rows(rows.values, rows.group, tf.cast(mask, tf.float32))
+def _as_arrays(rows: readers.Rows, mask: Any) -> readers.Rows:
+    """Returns rows as arrays, without the positions that a Keras mask excludes."""
+    values = backend.to_numpy(rows.values)
+    present = None if rows.present is None else backend.to_numpy(rows.present)
+    if mask is not None and present is None and tuple(mask.shape) == values.shape[:2]:
+        present = backend.to_numpy(mask).astype(np.float32)
+    return readers.Rows(values, rows.group, present)
 
 
 def _add_rows(
@@ -169,7 +168,7 @@ def _add_rows(
     samples, positions = rows.values.shape[:2]
     weight = np.ones((samples, positions))
     if rows.present is not None:
-        weight = weight * np.asarray(rows.present, np.float64)
+        weight = weight * rows.present.astype(np.float64)
     is_held_out = np.zeros(samples, bool)
     if samples == batch.size:  # else the layer mixes samples and positions
         weight = weight * broadcast_sample_weights(batch, positions)
@@ -182,7 +181,7 @@ def _add_rows(
 
 
 def _select_samples(rows: readers.Rows, selected: Array) -> readers.Rows:
-    values = np.asarray(rows.values)
+    values = rows.values
     return readers.Rows(values if selected.all() else values[selected], rows.group)
 
 
@@ -201,7 +200,7 @@ def broadcast_sample_weights(batch: calibration.Batch, positions: int) -> Array:
     given = [array for array in keras.tree.flatten(batch.sample_weight) if array is not None]
     if not given:
         return np.ones((batch.size, 1))
-    arrays = [np.asarray(array, np.float64).reshape(batch.size, -1) for array in given]
+    arrays = [backend.to_numpy(array).astype(np.float64).reshape(batch.size, -1) for array in given]
     columns = [a if a.shape[1] == positions else a.mean(1, keepdims=True) for a in arrays]
     mean: Array = sum(columns[1:], start=columns[0]) / len(columns)
     return mean

@@ -12,9 +12,8 @@ from typing import Any, TypeAlias
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from kprune._keras import private
+from kprune._keras import backend, private
 from kprune._support.typing import Array
 
 layers, ops = keras.layers, keras.ops
@@ -52,11 +51,11 @@ def extract_einsum_dense(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     summed = "".join(a for a in kernel if a in given and a not in result)
     batch = "".join(a for a in kernel if a in given and a in result)
     places = "".join(a for a in given if a in result and a not in batch)
-    values = tf.einsum(f"{given}->{places}{batch}{summed}", x)
+    values = ops.einsum(f"{given}->{places}{batch}{summed}", x)
     outputs = [a for a in kernel if a not in summed]
     shape = [private.kernel(layer).shape[kernel.index(a)] for a in outputs]
     sizes = [shape[outputs.index(a)] for a in batch]
-    values = tf.reshape(values, (*values.shape[: len(places)], math.prod(sizes), -1))
+    values = ops.reshape(values, (*values.shape[: len(places)], math.prod(sizes), -1))
     if not places:
         values = values[None]
     group = None
@@ -85,7 +84,7 @@ def extract_depthwise_convolution(layer: Any, x: Any, call: Call) -> dict[str, R
 def extract_separable_convolution(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """Extracts the inputs of the depthwise convolution, and of the pointwise one after it."""
     first = extract_depthwise_convolution(layer, x, call)["kernel"]
-    kernel = np.asarray(layer.depthwise_kernel)  # [*window, channel, multiplier]
+    kernel = backend.read(layer.depthwise_kernel)  # [*window, channel, multiplier]
     kernel = kernel.reshape(-1, *kernel.shape[-2:])
     between = np.einsum("npcw,wcm->npcm", first.values, kernel)
     pointwise = between.reshape(*between.shape[:2], 1, -1)
@@ -100,15 +99,20 @@ def extract_transposed_convolution(layer: Any, x: Any, call: Call) -> dict[str, 
 
 def extract_embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """Extracts the indices of the rows that are looked up, but not those of a reverse call."""
-    return {} if call.get("reverse") else {"embeddings": Rows(_flatten(tf.cast(x, tf.int64)))}
+    return (
+        {}
+        if call.get("reverse")
+        else {"embeddings": Rows(_flatten(backend.to_numpy(x).astype(np.int64)))}
+    )
 
 
 def extract_position_embedding(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     """Extracts the positions of a sequence, consecutive unless the call gives them."""
     positions = call.get("positions")
     if positions is None:
-        positions = tf.range(x.shape[-2]) + tf.cast(call.get("start_index", 0), tf.int32)
-    return {"embeddings": Rows(_flatten(tf.broadcast_to(positions, x.shape[:-1])))}
+        positions = np.arange(x.shape[-2]) + int(call.get("start_index", 0))
+    positions = np.broadcast_to(backend.to_numpy(positions), tuple(x.shape[:-1]))
+    return {"embeddings": Rows(_flatten(positions))}
 
 
 def extract_recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
@@ -120,22 +124,22 @@ def extract_recurrent(layer: Any, x: Any, call: Call) -> dict[str, Rows]:
     cell, mask, states = layer.cell, call.get("mask"), call.get("initial_state")
     if states is None:
         states = layer.states if layer.stateful else layer.get_initial_state(len(x))
-        states = [tf.convert_to_tensor(state) for state in keras.tree.flatten(states)]
+        states = [ops.convert_to_tensor(state) for state in keras.tree.flatten(states)]
     first = keras.tree.flatten(states)[0]
     after = _compute_outputs(layer, x, states, mask)  # [samples, steps, units]
     if layer.go_backwards:
-        x, mask = tf.reverse(x, [1]), None if mask is None else tf.reverse(mask, [1])
-    before = tf.concat([tf.cast(first, after.dtype)[:, None], after[:, :-1]], 1)
-    present = None if mask is None else tf.cast(mask, tf.float32)
+        x, mask = ops.flip(x, 1), None if mask is None else ops.flip(mask, 1)
+    before = ops.concatenate([ops.cast(first, after.dtype)[:, None], after[:, :-1]], 1)
+    present = None if mask is None else ops.cast(mask, "float32")
     rows, group = before[:, :, None], None
     if isinstance(cell, layers.GRUCell) and not cell.reset_after:
         units = cell.units
-        kernel, recurrent_kernel = tf.cast(cell.kernel, x.dtype), cell.recurrent_kernel
-        gate = x @ kernel[:, units : 2 * units]
-        gate += before @ tf.cast(recurrent_kernel, x.dtype)[:, units : 2 * units]
+        kernel, recurrent_kernel = ops.cast(cell.kernel, x.dtype), cell.recurrent_kernel
+        gate = ops.matmul(x, kernel[:, units : 2 * units])
+        gate += ops.matmul(before, ops.cast(recurrent_kernel, x.dtype)[:, units : 2 * units])
         if cell.use_bias:
-            gate += tf.cast(cell.bias, x.dtype)[units : 2 * units]
-        rows = tf.stack([before, cell.recurrent_activation(gate) * before], 2)
+            gate += ops.cast(cell.bias, x.dtype)[units : 2 * units]
+        rows = ops.stack([before, cell.recurrent_activation(gate) * before], 2)
         group = np.repeat([0, 1], [2 * units, units])
     return {
         "kernel": Rows(x[:, :, None], None, present),
@@ -173,7 +177,7 @@ def find_reader(layer: keras.layers.Layer) -> Reader | None:
 
 def _flatten(x: Any, *last: int) -> Any:
     """Flattens the axes between the first and the given last ones."""
-    return tf.reshape(x, (x.shape[0], math.prod(x.shape[1 : len(x.shape) - len(last)]), *last))
+    return ops.reshape(x, (x.shape[0], math.prod(x.shape[1 : len(x.shape) - len(last)]), *last))
 
 
 def _parse_equation(equation: str, rank: int) -> tuple[str, str, str]:
@@ -225,11 +229,11 @@ def _extract_transposed_patches(layer: Any, x: Any) -> Array:
         "channels_last",
         layer.dilation_rate,
     )
-    return np.asarray(patches).reshape(samples, channels, -1, size).transpose(0, 2, 3, 1)
+    return backend.to_numpy(patches).reshape(samples, channels, -1, size).transpose(0, 2, 3, 1)
 
 
 def _move_channels_last(layer: Any, x: Any) -> Array:
-    x = np.asarray(x)
+    x = backend.to_numpy(x)
     x = x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
     return np.moveaxis(x, 1, -1) if layer.data_format == "channels_first" else x
 
