@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from kprune._keras import backend
+
 
 def innermost(optimizer: Any) -> Any:
     """Returns the optimizer that makes the updates: behind loss scaling, the one it wraps."""
@@ -11,6 +13,12 @@ def innermost(optimizer: Any) -> Any:
 def trainable_variables(optimizer: Any) -> list[Any]:
     """Returns the variables that an optimizer was built for."""
     return list(optimizer._trainable_variables)
+
+
+def count_steps(optimizer: Any) -> int:
+    """Returns how many updates an optimizer has made; with accumulation, those of the weights."""
+    counted = optimizer.iterations
+    return int(backend.read(counted) if hasattr(counted, "value") else backend.to_numpy(counted))
 
 
 def update_count(optimizer: Any) -> Any:

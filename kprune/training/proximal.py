@@ -114,7 +114,7 @@ def proximal_strength(
 def _sum_learning_rates(optimizer: Any, steps: int) -> float:
     """Returns the sum of the learning rates of the following steps."""
     inner = optimizers.innermost(optimizer)
-    rate, first = optimizers.learning_rate(inner), int(backend.read(inner.iterations))
+    rate, first = optimizers.learning_rate(inner), optimizers.count_steps(inner)
     if not callable(rate):  # a variable
         return steps * float(backend.read(rate))
     return float(sum(float(backend.to_numpy(rate(step))) for step in range(first, first + steps)))
