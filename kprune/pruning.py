@@ -92,8 +92,8 @@ def step(
 
     Raises:
         TypeError: the step is no whole number.
-        ValueError: the step is below 0, the schedule has a fraction of the fit (`schedule.resolve(steps)` turns it into
-            steps), or the model is not wrapped.
+        ValueError: the step is below 0, the schedule has a fraction of the fit
+            (`schedule.resolve(steps)` turns it into steps), or the model is not wrapped.
 
     Example:
         >>> for x, y in batches:
