@@ -9,13 +9,14 @@ from typing import Any
 import keras
 
 from kprune import _mask_update, allocations, criteria, refits, schedules
-from kprune._keras import optimizers
+from kprune._keras import models, optimizers
 from kprune._masking import masked_weights, report, wrapping
 from kprune._masking.weight import Weight
-from kprune._support import progress, registration
+from kprune._support import progress, registration, signatures, validation
 from kprune.training import accumulation
 
 
+@signatures.explained
 def prune(
     model: keras.Model,
     sparsity: float | Mapping[str, float],
@@ -43,17 +44,21 @@ def prune(
         The report of the pruned model.
 
     Raises:
-        ValueError: a sparsity outside [0, 1), an unknown name, NaN among the scores. The model
-            is then what it was.
+        TypeError: the model is not of Keras 3, or an argument is of the wrong kind.
+        ValueError: the model is not built, a sparsity is outside [0, 1), a name is unknown, or
+            scores are NaN. The model is then what it was.
 
     Example:
         >>> print(kprune.prune(model, 0.9, allocation="erk"))
     """
+    models.require_layer(model, "kprune.prune(model, 0.9)")
+    _validate_sparsities(sparsity)
+    choices = criteria.get(criterion), allocations.get(allocation), refits.get(refit)
     wrapped_here = isinstance(model, keras.Model) and not masked_weights.find(model)
     if wrapped_here:
         wrapping.wrap(model)
     try:
-        _prune(model, sparsity, criterion, allocation, refit)
+        _prune(model, sparsity, *choices)
     except BaseException:
         if wrapped_here:
             wrapping.strip(model)
@@ -61,6 +66,7 @@ def prune(
     return report.report(model)
 
 
+@signatures.explained
 def step(
     model: keras.Model,
     schedule: schedules.ScheduleLike,
@@ -141,12 +147,12 @@ def warn_if_early(schedule: schedules.Schedule, step: int) -> None:
 
 def _validate_step(step: Any) -> int:
     """Returns a step as a number, of a variable or tensor its value."""
-    if not isinstance(step, numbers.Number):
+    if hasattr(step, "shape") and not isinstance(step, numbers.Number):
         step = optimizers.read_count(step)
     if not isinstance(step, numbers.Integral) or isinstance(step, bool):
         raise TypeError(
-            f"step={step!r} is a {type(step).__name__}; expected how many updates were made, a "
-            "whole number. Write step=optimizer.iterations."
+            f"step={validation.describe_kind(step)}; expected how many updates were made, a whole "
+            "number. Write step=optimizer.iterations."
         )
     if step < 0:
         raise ValueError(

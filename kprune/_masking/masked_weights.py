@@ -5,15 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 
-from kprune._keras import backend, state, walk
+from kprune._keras import backend, models, state, walk
 from kprune._masking import locations, masks, pruned_layer
 from kprune._masking.weight import Weight
+from kprune._support import signatures
 from kprune._support.typing import Array
 
 _UPDATES = "mask_updates"
 _LAST_STEP = "last_mask_step"
 
 
+@signatures.explained
 def find(model: keras.layers.Layer) -> list[Weight]:
     """Returns the masked weights of a model, each once, in the order of its layers.
 
@@ -31,6 +33,7 @@ def find(model: keras.layers.Layer) -> list[Weight]:
         >>> [weight.path for weight in kprune.masked_weights(model)]
         ['lenet/dense/kernel', 'lenet/dense_1/kernel']
     """
+    models.require_layer(model, "kprune.masked_weights(model)")
     for layer in walk.layers(model):
         pruned_layer.complete(layer)
     constraints = (masks.on_mask(each.variable) for each in locations.locate(model))
@@ -43,8 +46,10 @@ def require(model: keras.layers.Layer) -> list[Weight]:
     Raises:
         ValueError: the model has none.
     """
+    models.require_layer(model, "kprune.wrap(model)")
     found = find(model)
     if not found:
+        models.require_built(model, "kprune.wrap(model)")
         raise ValueError(
             f"{model.name} has no masks; expected a wrapped model. "
             "Write kprune.wrap(model) before this line."
@@ -52,6 +57,7 @@ def require(model: keras.layers.Layer) -> list[Weight]:
     return found
 
 
+@signatures.explained
 def project(model: keras.layers.Layer) -> None:
     """Puts every masked weight back on its mask.
 
@@ -66,6 +72,7 @@ def project(model: keras.layers.Layer) -> None:
     Example:
         >>> kprune.project(model)
     """
+    models.require_layer(model, "kprune.project(model)")
     for weight in find(model):
         weight.write()
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import keras
 
 from kprune import patterns
-from kprune._keras import backend, compiled, hooks, state
+from kprune._keras import backend, compiled, hooks, models, state
 from kprune._masking import locations, masks
 
 L = TypeVar("L", bound=keras.layers.Layer)
@@ -50,10 +50,7 @@ class Pruned(metaclass=_LayersWithMasks):
     def __new__(cls, layer: L, pattern: Any = "unstructured") -> L:  # type: ignore[misc]
         """Marks the layer and returns it."""
         if not isinstance(layer, keras.layers.Layer):
-            raise TypeError(
-                f"Got a {type(layer).__name__}; expected a layer of Keras 3. "
-                "Write kprune.Pruned(keras.layers.Dense(300))."
-            )
+            models.require_layer(layer, "kprune.Pruned(keras.layers.Dense(300))")
         return mark(layer, patterns.get(pattern))
 
 

@@ -1,16 +1,16 @@
 """The report: what was pruned, what was not, and why."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from kprune._keras import backend
+from kprune._keras import backend, models
 from kprune._masking import locations, masked_weights
 from kprune._masking.weight import Weight
 from kprune._selection import scores
-from kprune._support import tables
+from kprune._support import signatures, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +68,18 @@ class Report:
     model: str
     pruned: tuple[PrunedWeight, ...]
     unpruned: tuple[UnprunedWeight, ...]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Raises AttributeError; of what a model has, with the line to write."""
+            if hasattr(keras.Model, name) and not name.startswith("__"):
+                raise AttributeError(
+                    f"A kprune report has no {name!r}; expected a model. kprune.prune changes the "
+                    "model in place and returns a report: write kprune.prune(model, 0.9) on a "
+                    f"line of its own, then model.{name}."
+                )
+            raise AttributeError(f"A kprune report has no attribute {name!r}.")
 
     @property
     def size(self) -> int:
@@ -167,6 +179,7 @@ class Report:
         return groups
 
 
+@signatures.explained
 def report(model: keras.Model) -> Report:
     """Reports what of a model is pruned, what is not, and why.
 
@@ -176,9 +189,15 @@ def report(model: keras.Model) -> Report:
     Args:
         model: a built model, wrapped or not.
 
+    Raises:
+        TypeError: the model is not of Keras 3.
+        ValueError: the model is not built.
+
     Example:
         >>> print(kprune.report(model))
     """
+    models.require_layer(model, "kprune.report(model)")
+    models.require_built(model, "kprune.report(model)")
     masked = {id(weight.variable): weight for weight in masked_weights.find(model)}
     prunable, others = locations.find_prunable(model)
     reasons = {id(location.variable): reason for location, reason in others}

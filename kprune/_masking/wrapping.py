@@ -2,19 +2,21 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import keras
 
 from kprune import patterns
-from kprune._keras import backend, compiled, fits, private, state, walk
+from kprune._keras import backend, compiled, fits, models, state, walk
 from kprune._masking import copying, locations, masked_weights, masks, pruned_layer
+from kprune._support import signatures
 
 L = TypeVar("L", bound=keras.layers.Layer)
 
 copying.install()
 
 
+@signatures.explained
 def wrap(
     model: L,
     include: locations.Filter | Sequence[locations.Filter] | None = None,
@@ -54,8 +56,10 @@ def wrap(
     Example:
         >>> model = kprune.wrap(model, exclude="dense_1", pattern="2:4")
     """
-    _check_keras(model)
+    models.require_layer(model, "kprune.wrap(model)")
     pattern = patterns.get(pattern)
+    locations.validate_filters(include, exclude)
+    locations.validate_classes(classes)
     if not isinstance(model, keras.Model):
         return pruned_layer.mark(model, pattern)
     _check_built(model)
@@ -92,6 +96,7 @@ def wrap(
     return model
 
 
+@signatures.explained
 def strip(model: L) -> L:
     """Takes the masks off again and leaves a plain, sparse Keras model.
 
@@ -112,7 +117,7 @@ def strip(model: L) -> L:
     Example:
         >>> model = kprune.strip(model)
     """
-    _check_keras(model)
+    models.require_layer(model, "kprune.strip(model)")
     fits.end_dead(model)
     masked_weights.project(model)
     for location in locations.locate(model):
@@ -124,6 +129,7 @@ def strip(model: L) -> L:
     return model
 
 
+@signatures.explained
 @contextlib.contextmanager
 def stripped(model: L) -> Iterator[L]:
     """Takes the masks off for the duration of a block, and puts them back after it.
@@ -140,6 +146,7 @@ def stripped(model: L) -> Iterator[L]:
         >>> with kprune.stripped(model) as plain:
         ...     plain.save("plain.keras")
     """
+    models.require_layer(model, "with kprune.stripped(model) as plain: ...")
     masked_weights.project(model)
     constraints = [
         (each.variable, each.variable.constraint)
@@ -165,23 +172,10 @@ def _restore_constraint(variable: keras.Variable) -> None:
         variable.constraint = held.weight.constraint
 
 
-def _check_keras(model: Any) -> None:
-    if isinstance(model, keras.layers.Layer):
-        return
-    legacy = private.is_legacy(model)
-    what = "a legacy tf_keras model" if legacy else f"a {type(model).__name__}"
-    suggestion = (
-        "Build it with `import keras` in place of `import tf_keras`, and do not set "
-        "TF_USE_LEGACY_KERAS."
-        if legacy
-        else "Write kprune.wrap(keras.Sequential([...]))."
-    )
-    raise TypeError(f"Got {what}; expected a model or layer of Keras 3. {suggestion}")
-
-
 def _check_built(model: keras.Model) -> None:
     if not model.built or not model.weights:
         raise ValueError(
-            f"{model.name} is not built, so it has no weights to prune yet. Call it once before "
-            "kprune.wrap: model.build(input_shape), or model(x) with a batch x."
+            f"{model.name} is not built, so it has no weights to prune yet; expected a model that "
+            "knows its inputs. Write model.build(input_shape), or model(x) with a batch x, before "
+            "kprune.wrap(model)."
         )

@@ -1,7 +1,6 @@
 """Registers the members of families with Keras, and resolves their names and configs."""
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
@@ -9,13 +8,19 @@ from typing import Any, Self, TypeVar
 import keras
 import numpy as np
 
+from kprune._support import signatures, validation
+
 C = TypeVar("C", bound=type)
 M = TypeVar("M", bound="Member")
 
 
 def register(cls: C) -> C:
-    """Makes Keras able to save and load objects of a class, under the package name `kprune`."""
-    return keras.saving.register_keras_serializable(package="kprune")(cls)  # type: ignore[no-any-return]
+    """Makes Keras able to save and load objects of a class, under the package name `kprune`.
+
+    A call of the class whose arguments do not fit is explained.
+    """
+    registered = keras.saving.register_keras_serializable(package="kprune")(cls)
+    return signatures.explain_constructor(registered)  # type: ignore[no-any-return]
 
 
 class Member:
@@ -51,7 +56,11 @@ def snake_case(name: str) -> str:
 
 
 def resolve(
-    identifier: Any, family: type[M], members: Mapping[str, Callable[[], M]], argument: str
+    identifier: Any,
+    family: type[M],
+    members: Mapping[str, Callable[[], M]],
+    argument: str,
+    other_names: Mapping[str, str] = {},  # noqa: B006
 ) -> M:
     """Returns the member that a name, a config or an instance stands for.
 
@@ -60,6 +69,7 @@ def resolve(
         family: the class that all members share.
         members: what each name makes.
         argument: the argument's name, for the error.
+        other_names: names of other packages, each with the member that the error suggests.
 
     Raises:
         ValueError: the identifier is a string, but not the name of a member.
@@ -80,16 +90,33 @@ def resolve(
     names = ", ".join(f'"{name}"' for name in members)
     if not isinstance(identifier, str):
         raise TypeError(
-            f"{argument}={identifier!r} is a {type(identifier).__name__}; expected one of {names}, "
-            f"or a kprune {family.__name__}. Write {argument}={next(iter(members))!r}."
+            f"{argument}={validation.describe_kind(identifier)}; expected one of {names}, or a "
+            f"kprune {family.__name__}. {_suggest_member(identifier, family, members, argument)}"
         )
     if identifier not in members:
-        near = difflib.get_close_matches(identifier.lower(), members, n=1) or list(members)
+        near = other_names.get(identifier.lower()) or validation.nearest(identifier, [*members])
         raise ValueError(
             f"{argument}={identifier!r} names no {argument}; expected one of {names}. "
-            f"Write {argument}={near[0]!r}."
+            f"Write {argument}={_quote(near or next(iter(members)))}."
         )
     return members[identifier]()
+
+
+def _quote(name: str) -> str:
+    """Returns a name in quotes, and a call such as `kprune.patterns.Block((4, 1))` as it is."""
+    return name if name.startswith("kprune.") else f'"{name}"'
+
+
+def _suggest_member(
+    identifier: Any, family: type[Any], members: Mapping[str, Any], argument: str
+) -> str:
+    """Returns the line to write for what is no name, no config and no member."""
+    if isinstance(identifier, type) and issubclass(identifier, family):
+        name = f"kprune.{family.__module__.split('.')[1]}.{identifier.__name__}"
+        return f"Write {argument}={name}(), an instance."
+    if hasattr(identifier, "shape"):
+        return f'Write {argument}="{next(iter(members))}"; data goes into one tuple (x, y).'
+    return f'Write {argument}="{next(iter(members))}".'
 
 
 def validate_sparsity(value: Any, argument: str = "sparsity") -> float:
@@ -98,18 +125,25 @@ def validate_sparsity(value: Any, argument: str = "sparsity") -> float:
     Raises:
         ValueError: it is not a number in [0, 1).
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+    if not validation.is_number(value) or not 0 <= value < 1:
         raise ValueError(
-            f"{argument}={value!r}; expected the fraction of weights that become zero, at least 0 "
-            f"and less than 1. Write {argument}={_suggest_sparsity(value)}."
+            f"{argument}={validation.describe(value)}; expected the fraction of weights that "
+            "become zero, at least 0 and less than 1. "
+            f"Write {argument}={_suggest_sparsity(value)}."
         )
     return float(value)
 
 
 def _suggest_sparsity(value: Any) -> float:
-    """Returns what was probably meant: 0.9 for 90."""
-    percent = isinstance(value, (int, float)) and 1 < value < 100
-    return value / 100 if percent else 0.9
+    """Returns what was probably meant: 0.9 for 90, 0.5 for "0.5" and "50%"."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not re.fullmatch(r"\d*\.?\d+ ?%?", text):
+            return 0.9
+        value = float(text.rstrip("% "))
+    if not validation.is_number(value) or not 0 < value < 100 or value == 1:
+        return 0.9
+    return float(value) if value < 1 else float(value) / 100
 
 
 def _to_json(value: Any) -> Any:
