@@ -177,8 +177,7 @@ class Fixed(Allocation):
     targets: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        for name, target in self.targets.items():
-            registration.validate_sparsity(target, f"targets[{name!r}]")
+        registration.validate_sparsities(self.targets, "targets")
 
     def quotas(self, weights: Sequence[Weight], sparsity: float) -> list[Quota]:
         """Returns a quota for each class that has a target."""
@@ -285,6 +284,14 @@ MEMBERS: dict[str, Callable[[], Allocation]] = {
     "erk": ERK,
 }
 
+OTHER_NAMES = {  # of other packages
+    "global": "class_blind",
+    "layerwise": "class_uniform",
+    "layer_wise": "class_uniform",
+    "local": "class_uniform",
+    "uniform": "class_uniform",
+}
+
 
 def get(identifier: Any) -> Allocation:
     """Returns the allocation that a name, a config, an allocation or class targets stand for.
@@ -303,4 +310,4 @@ def get(identifier: Any) -> Allocation:
     """
     if isinstance(identifier, Mapping) and "class_name" not in identifier:
         return Fixed(dict(identifier))
-    return registration.resolve(identifier, Allocation, MEMBERS, "allocation")  # type: ignore[type-abstract]
+    return registration.resolve(identifier, Allocation, MEMBERS, "allocation", OTHER_NAMES)  # type: ignore[type-abstract]

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from kprune._keras import backend
-from kprune._support import progress
+from kprune._support import progress, validation
 from kprune._support.typing import Array
 
 __all__ = ["Batch", "Calibration", "Data"]
@@ -95,7 +95,16 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if self.data is None:
-            raise ValueError(f"{self.caller} has no data; expected {self._describe_expected()}")
+            raise ValueError(
+                f"{self.caller} has no data, data=None; expected {self._describe_expected()}"
+            )
+        validation.require_whole(self.batch_size, "batch_size", write=128)
+        is_indexable = hasattr(self.data, "__getitem__") or hasattr(self.data, "__iter__")
+        if isinstance(self.data, (str, bytes, type)) or not is_indexable:
+            raise TypeError(
+                f"The data of {self.caller} is {validation.describe_kind(self.data)}; expected "
+                f"{self._describe_expected()}"
+            )
         if isinstance(self.data, Iterator):
             raise TypeError(
                 f"The data of {self.caller} is a {type(self.data).__name__}, which can be read "
@@ -131,6 +140,7 @@ class Calibration:
         first = 0
         for batch in progress.track(batches, what, total):
             x, y, sample_weight = _unpack(batch)
+            self._validate_arrays(x)
             if self.labelled and y is None:
                 raise ValueError(
                     f"The data of {self.caller} has no labels; expected {self._describe_expected()}"
@@ -163,7 +173,7 @@ class Calibration:
                 raise ValueError(
                     f"{self.model.name} cannot be evaluated on the data of {self.caller}, inputs "
                     f"of shape {_describe_shapes(batch.x)} and labels of shape "
-                    f"{_describe_shapes(batch.y)}: {error}"
+                    f"{_describe_shapes(batch.y)}: {error} Expected {self._describe_expected()}"
                 ) from error
             yield batch, result
 
@@ -197,6 +207,7 @@ class Calibration:
         return (keras.tree.map_structure(_as_array, self.data),) if whole else None
 
     def _validate_lengths(self, arrays: tuple[Any, ...]) -> int:
+        self._validate_arrays(arrays[0])
         lengths = {len(array) for array in keras.tree.flatten(arrays) if array is not None}
         if len(lengths) != 1:
             raise ValueError(
@@ -207,6 +218,7 @@ class Calibration:
 
     def _validate_inputs(self, x: Any, first: int) -> None:
         arrays = keras.tree.flatten(x)
+        self._validate_types(arrays)
         inputs = getattr(self.model, "inputs", None) or []
         expected = [tuple(tensor.shape) for tensor in inputs]
         shapes = [tuple(array.shape) for array in arrays]
@@ -222,8 +234,30 @@ class Calibration:
             if floating and not np.isfinite(backend.to_numpy(array).astype(np.float32)).all():
                 raise ValueError(
                     f"The data of {self.caller} holds NaN or infinity among samples {first} to "
-                    f"{first + len(array) - 1}; expected finite numbers. Find them with "
-                    "numpy.isfinite(x)."
+                    f"{first + len(array) - 1}; expected finite numbers. To find them write "
+                    "numpy.argwhere(~numpy.isfinite(x))."
+                )
+
+    def _validate_arrays(self, x: Any) -> None:
+        """Raises TypeError if a batch is made of something other than arrays."""
+        for leaf in keras.tree.flatten(x) or [x]:
+            if not np.ndim(leaf) or not _is_array(leaf):
+                raise TypeError(
+                    f"The data of {self.caller} has a batch that holds "
+                    f"{validation.describe_kind(leaf)}; expected arrays with samples along the "
+                    f"first axis. Write {self.caller}(numpy.asarray(x))."
+                )
+
+    def _validate_types(self, arrays: list[Any]) -> None:
+        """Raises TypeError if text came where the model takes numbers."""
+        inputs = getattr(self.model, "inputs", None) or []
+        if not inputs or any("string" in str(tensor.dtype) for tensor in inputs):
+            return
+        for array in arrays:
+            if getattr(array.dtype, "kind", "f") in "OUS":
+                raise TypeError(
+                    f"The data of {self.caller} holds values of type {array.dtype}; expected "
+                    f'numbers. Write {self.caller}(x.astype("float32")).'
                 )
 
     def _describe_expected(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from kprune._selection import scores
-from kprune._support import registration
+from kprune._support import registration, validation
 from kprune._support.typing import Array
 
 __all__ = [
@@ -138,14 +138,15 @@ class Block(Pattern):
     pooling: Literal["mean", "max"] = "mean"
 
     def __post_init__(self) -> None:
-        shape = self.shape if isinstance(self.shape, Sequence) else (self.shape,)
-        if len(shape) != 2 or not all(isinstance(n, int) and n > 0 for n in shape):
+        listed = isinstance(self.shape, Sequence) and not isinstance(self.shape, str)
+        shape = self.shape if listed else (self.shape,)
+        if len(shape) != 2 or not all(validation.is_whole(n) and n > 0 for n in shape):
             raise ValueError(
-                f"shape={self.shape!r}; expected two positive whole numbers, weights along the "
+                f"shape={validation.describe(self.shape)}; expected two positive whole numbers, weights along the "
                 "input axis and along the output axis. Write Block((4, 1))."
             )
         _validate_pooling(self.pooling)
-        object.__setattr__(self, "shape", tuple(shape))
+        object.__setattr__(self, "shape", tuple(int(n) for n in shape))
 
     def block_shape(self, view: MatrixView) -> tuple[int, int]:
         """The argument `shape`."""
@@ -226,9 +227,10 @@ class NM(Pattern):
     m: int
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.n, int) and isinstance(self.m, int) and 0 < self.n < self.m):
+        whole = validation.is_whole(self.n) and validation.is_whole(self.m)
+        if not whole or not 0 < self.n < self.m:
             raise ValueError(
-                f"NM(n={self.n!r}, m={self.m!r}); expected whole numbers with 0 < n < m, n weights "
+                f"NM(n={validation.describe(self.n)}, m={validation.describe(self.m)}); expected whole numbers with 0 < n < m, n weights "
                 "kept of every m. Write NM(2, 4)."
             )
 
@@ -263,8 +265,7 @@ class NM(Pattern):
 
 
 def _validate_pooling(pooling: object) -> None:
-    if pooling not in ("mean", "max"):
-        raise ValueError(f'pooling={pooling!r}; expected "mean" or "max". Write pooling="mean".')
+    validation.require_choice(pooling, "pooling", ("mean", "max"))
 
 
 def _resolve_eligible(scored: scores.ScoredTensor) -> Array | None:
@@ -317,6 +318,16 @@ MEMBERS: dict[str, Callable[[], Pattern]] = {
     "2:4": lambda: NM(2, 4),
 }
 
+OTHER_NAMES = {  # of other packages
+    "block": "kprune.patterns.Block((4, 1))",
+    "blocks": "kprune.patterns.Block((4, 1))",
+    "filter": "channel",
+    "none": "unstructured",
+    "random": "unstructured",
+    "structured": "channel",
+    "weight": "unstructured",
+}
+
 
 def get(identifier: Any) -> Pattern:
     """Returns the pattern that a name, an "n:m" string, a config or a pattern stands for.
@@ -334,4 +345,7 @@ def get(identifier: Any) -> Pattern:
     """
     if isinstance(identifier, str) and (ratio := re.fullmatch(r"(\d+):(\d+)", identifier)):
         return NM(int(ratio[1]), int(ratio[2]))
-    return registration.resolve(identifier, Pattern, MEMBERS, "pattern")  # type: ignore[type-abstract]
+    names = dict(OTHER_NAMES)
+    if isinstance(identifier, str) and (sizes := re.fullmatch(r"(\d+) ?[x, ] ?(\d+)", identifier)):
+        names[identifier.lower()] = f"kprune.patterns.Block(({sizes[1]}, {sizes[2]}))"
+    return registration.resolve(identifier, Pattern, MEMBERS, "pattern", names)  # type: ignore[type-abstract]

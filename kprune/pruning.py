@@ -52,7 +52,7 @@ def prune(
         >>> print(kprune.prune(model, 0.9, allocation="erk"))
     """
     models.require_layer(model, "kprune.prune(model, 0.9)")
-    _validate_sparsities(sparsity)
+    _validate_sparsity(sparsity)
     choices = criteria.get(criterion), allocations.get(allocation), refits.get(refit)
     wrapped_here = isinstance(model, keras.Model) and not masked_weights.find(model)
     if wrapped_here:
@@ -106,6 +106,7 @@ def step(
         ...     train_step(x, y)
         ...     kprune.step(model, schedule, optimizer.iterations)
     """
+    models.require_layer(model, "kprune.step(model, schedule, optimizer.iterations)")
     step = _validate_step(step)
     schedule = schedules.get(schedule)
     if not schedule.is_resolved:
@@ -116,14 +117,16 @@ def step(
     grid, previous = schedule.grid(step), masked_weights.last_step(model)
     if previous is not None and step < previous:  # a new optimizer counts from zero again
         previous = None
+    if previous is None:  # the first call
+        criterion, allocation = criteria.get(criterion), allocations.get(allocation)
+        refit = refits.get(refit)
+        masked_weights.require(model)
     due = grid is not None and (previous is None or grid > previous)
     if grid is not None and due:
         # The sparsity of the grid's step, not of this one: a loop that sees every fourth step,
         # or that was stopped and resumed, ends with the same masks.
         _prune(model, schedule(grid), criterion, allocation, refit)
         masked_weights.set_last_step(model, step)
-    elif previous is None:
-        masked_weights.require(model)
     if last:
         masked_weights.project(model)
         warn_if_early(schedule, step)
@@ -143,6 +146,20 @@ def warn_if_early(schedule: schedules.Schedule, step: int) -> None:
             f"{schedule(int(schedule.end_step)):g}).",
             stacklevel=3,
         )
+
+
+def _validate_sparsity(sparsity: Any) -> None:
+    """Raises if a sparsity is neither a fraction nor a mapping from class to fraction."""
+    if isinstance(sparsity, Mapping):
+        registration.validate_sparsities(sparsity)
+    elif isinstance(sparsity, schedules.Schedule):
+        raise TypeError(
+            f"sparsity={sparsity} is a schedule; expected a fraction such as 0.9, for kprune.prune "
+            "prunes at once. Along a schedule write "
+            "model.fit(x, y, callbacks=[kprune.callbacks.Pruning(schedule)])."
+        )
+    else:
+        registration.validate_sparsity(sparsity)
 
 
 def _validate_step(step: Any) -> int:

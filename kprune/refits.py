@@ -11,7 +11,7 @@ from kprune import calibration
 from kprune._masking.weight import Weight
 from kprune._second_order import loss_models
 from kprune._second_order.layer_inputs import observation
-from kprune._support import registration
+from kprune._support import registration, validation
 from kprune._support.typing import Array
 
 __all__ = ["MEMBERS", "LeastSquares", "Refit", "RefitName", "get"]
@@ -84,6 +84,8 @@ class LeastSquares(Refit):
 
     def __post_init__(self) -> None:
         loss_models.validate_damping(self.damping)
+        validation.require_whole(self.batch_size, "batch_size", write=128)
+        validation.require_flag(self.sequential, "sequential")
 
     def compensate(
         self,

@@ -8,10 +8,12 @@ import numpy as np
 from kprune import allocations
 from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
+from kprune._support import signatures, validation
 
 __all__ = ["of", "targets"]
 
 
+@signatures.explained
 def of(model: keras.Model, quality: float) -> dict[str, float]:
     """Returns a threshold for each class, relative to the deviation of its surviving weights.
 
@@ -34,14 +36,14 @@ def of(model: keras.Model, quality: float) -> dict[str, float]:
     Reference:
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
-    if not quality > 0:
-        raise ValueError(f"quality={quality}; expected more than 0. Write quality=1.0.")
+    validation.require_number(quality, "quality", write=1.0, above=True)
     return {
         name: quality * allocations.standard_deviation(group)
         for name, group in allocations.group_by_class(masked_weights.require(model)).items()
     }
 
 
+@signatures.explained
 def targets(model: keras.Model, thresholds: Mapping[str, float]) -> dict[str, float]:
     """Returns the sparsity of each class after all weights below its threshold are pruned.
 
@@ -55,6 +57,7 @@ def targets(model: keras.Model, thresholds: Mapping[str, float]) -> dict[str, fl
         For each class in `thresholds` its sparsity.
 
     Raises:
+        TypeError: the thresholds are no mapping, or an empty one.
         ValueError: a name is no class of the model, or all weights of a class would be pruned.
 
     Example:
@@ -63,6 +66,7 @@ def targets(model: keras.Model, thresholds: Mapping[str, float]) -> dict[str, fl
     """
     groups = allocations.group_by_class(masked_weights.require(model))
     sparsities = {}
+    validate(thresholds)
     for name, threshold in thresholds.items():
         if name not in groups:
             known = ", ".join(f'"{label}"' for label in groups)
@@ -77,6 +81,17 @@ def targets(model: keras.Model, thresholds: Mapping[str, float]) -> dict[str, fl
                 "largest weight. Lower the quality, or write kprune.wrap(model, exclude=...)."
             )
     return sparsities
+
+
+def validate(thresholds: object) -> None:
+    """Raises TypeError or ValueError if a value is no mapping from class to threshold."""
+    if not isinstance(thresholds, Mapping) or not thresholds:
+        raise TypeError(
+            f"thresholds={validation.describe_kind(thresholds)}; expected a mapping from class to "
+            "threshold, not empty. Write thresholds=kprune.thresholds.of(model, quality=1.0)."
+        )
+    for name, threshold in thresholds.items():
+        validation.require_number(threshold, f"thresholds[{name!r}]", write=0.1)
 
 
 def _measure_sparsity_below(weights: Sequence[Weight], threshold: float) -> float:

@@ -13,6 +13,7 @@ import keras
 
 from kprune import patterns
 from kprune._keras import private, walk
+from kprune._support import validation
 
 Filter: TypeAlias = (
     str | type | keras.layers.Layer | keras.Variable | Callable[[keras.Variable], bool]
@@ -136,6 +137,47 @@ def find_prunable(
                     f"{shown}. Write {name}={_example(paths)!r}."
                 )
     return chosen, others
+
+
+def validate_filters(include: Any, exclude: Any) -> None:
+    """Raises TypeError or ValueError if `include` or `exclude` holds what is no filter."""
+    for name, filters in (("include", include), ("exclude", exclude)):
+        for each in _listed(filters):
+            if isinstance(each, str):
+                validate_regex(each, name)
+            elif not isinstance(each, (type, keras.layers.Layer, keras.Variable)) and not callable(
+                each
+            ):
+                raise TypeError(
+                    f"{name}={validation.describe_kind(each)}; expected a regex of a path, a layer, "
+                    "a class of layers, a variable, a function of a variable, or a list of these. "
+                    f'Write {name}="dense".'
+                )
+
+
+def validate_classes(classes: Any) -> None:
+    """Raises TypeError or ValueError if `classes` does not say how weights group."""
+    if isinstance(classes, Mapping):
+        for name, regex in classes.items():
+            validate_regex(regex, f"classes[{name!r}]")
+    elif not callable(classes) or isinstance(classes, type):
+        validation.require_choice(classes, "classes", ("layer", "weight", "kind"))
+
+
+def validate_regex(regex: Any, name: str) -> None:
+    """Raises TypeError or ValueError if a value is not a regular expression."""
+    if not isinstance(regex, str):
+        raise TypeError(
+            f"{name}={validation.describe_kind(regex)}; expected a regex, which is searched in the "
+            f'paths of weights. Write {name}="dense".'
+        )
+    try:
+        re.compile(regex)
+    except re.error as error:
+        raise ValueError(
+            f"{name}={regex!r} is no regex ({error}); expected one that is searched in the paths of "
+            f"weights. Write {name}={re.escape(regex)!r} for these very characters."
+        ) from error
 
 
 def labels(locations: Sequence[Location], classes: Classes) -> list[str]:

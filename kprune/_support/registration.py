@@ -129,12 +129,32 @@ def validate_sparsity(value: Any, argument: str = "sparsity") -> float:
         raise ValueError(
             f"{argument}={validation.describe(value)}; expected the fraction of weights that "
             "become zero, at least 0 and less than 1. "
-            f"Write {argument}={_suggest_sparsity(value)}."
+            f"Write {argument}={suggest_sparsity(value)}."
         )
     return float(value)
 
 
-def _suggest_sparsity(value: Any) -> float:
+def validate_sparsities(values: Any, argument: str = "sparsity") -> dict[str, float]:
+    """Returns the sparsity of each class.
+
+    Raises:
+        TypeError: it is no mapping from names.
+        ValueError: it is empty, or a value is not a number in [0, 1).
+    """
+    line = f'Write {argument}={{"dense": 0.9}}, with names out of kprune.report(model).classes.'
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise TypeError(
+            f"{argument}={validation.describe_kind(values)}; expected a mapping from the name of a "
+            f"class to its sparsity. {line}"
+        )
+    if not values:
+        raise ValueError(f"{argument}={{}} is empty; expected a sparsity for a class. {line}")
+    return {
+        name: validate_sparsity(value, f"{argument}[{name!r}]") for name, value in values.items()
+    }
+
+
+def suggest_sparsity(value: Any) -> float:
     """Returns what was probably meant: 0.9 for 90, 0.5 for "0.5" and "50%"."""
     if isinstance(value, str):
         text = value.strip()

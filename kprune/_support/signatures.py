@@ -167,14 +167,14 @@ def _find_problem(
     missing = [
         each.name
         for each in parameters.values()
-        if each.default is each.empty and each.name not in kwargs and each not in by_place[: len(args)]
+        if each.default is each.empty
+        and each.name not in kwargs
+        and each not in by_place[: len(args)]
     ]
     return f"lacks {' and '.join(missing)}", _fill(name, parameters)
 
 
-def _suggest(
-    name: str, key: str, value: Any, parameters: Mapping[str, inspect.Parameter]
-) -> str:
+def _suggest(name: str, key: str, value: Any, parameters: Mapping[str, inspect.Parameter]) -> str:
     """Returns the line to write in place of an unknown argument."""
     known = [each for each in SYNONYMS.get(key, ()) if each in parameters]
     near = known or difflib.get_close_matches(key, parameters, n=1, cutoff=0.7)

@@ -20,7 +20,11 @@ def describe(value: Any) -> str:
     """
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, numbers.Number):
+    if (
+        hasattr(value, "shape")
+        and hasattr(value, "dtype")
+        and not isinstance(value, numbers.Number)
+    ):
         return f"an array of shape {tuple(value.shape)}"
     return _REPR.repr(value)
 
@@ -93,9 +97,7 @@ def require_number(
     span = f"more than {minimum:g}" if above else f"at least {minimum:g}"
     if maximum != math.inf:
         span += f" and at most {maximum:g}"
-    raise ValueError(
-        f"{name}={describe(value)}; expected a number, {span}. Write {name}={write}."
-    )
+    raise ValueError(f"{name}={describe(value)}; expected a number, {span}. Write {name}={write}.")
 
 
 def require_choice(value: Any, name: str, choices: Sequence[Any], write: Any = None) -> None:
@@ -147,6 +149,29 @@ def require_path(path: Any, call: str) -> None:
         raise ValueError(
             f"path={os.fspath(path)!r} is empty; expected where to write, relative or absolute. "
             f"Write {call}."
+        )
+
+
+def require_file(path: Any, call: str) -> None:
+    """Raises if a value is not the path of an existing file.
+
+    Args:
+        path: what came.
+        call: the line to write.
+
+    Raises:
+        TypeError: it is neither a string nor a `pathlib.Path`.
+        ValueError: it is empty.
+        OSError: there is no such file (`FileNotFoundError`), or it is a directory
+            (`IsADirectoryError`).
+    """
+    require_path(path, call)
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{os.fspath(path)} is a directory; expected a file. Write {call}.")
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"{os.fspath(path)} does not exist; expected a file, relative to {os.getcwd()} or "
+            f"absolute. Write {call} first."
         )
 
 

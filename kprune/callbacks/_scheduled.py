@@ -10,6 +10,7 @@ from kprune import schedules
 from kprune._keras import optimizers
 from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
+from kprune._support import validation
 
 G = TypeVar("G", bound=schedules.Grid)
 
@@ -26,6 +27,7 @@ class Scheduled(keras.callbacks.Callback, abc.ABC, Generic[G]):
 
     def __init__(self, schedule: G, per_class: bool) -> None:
         super().__init__()
+        validation.require_flag(per_class, "per_class")
         self.schedule = schedule
         self.per_class = per_class
         self._resolved: G | None = None

@@ -9,6 +9,7 @@ import keras
 from kprune._keras import compiled, dataflow, state, walk
 from kprune._masking import locations, masked_weights
 from kprune._masking.weight import Weight
+from kprune._support import signatures, validation
 
 __all__ = ["DropoutRatioAdjustment"]
 
@@ -34,6 +35,7 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
             connections count. Default: those that the graph shows.
 
     Raises:
+        TypeError: `feeds` is no mapping.
         ValueError: at the start of training, if the model is not wrapped, or `feeds` names no
             dropout layer or matches no weight.
 
@@ -45,8 +47,10 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
+    @signatures.explained
     def __init__(self, feeds: Mapping[str, str] | None = None) -> None:
         super().__init__()
+        _validate_feeds(feeds)
         self.feeds = dict(feeds or {})
         self._sources: list[tuple[keras.layers.Dropout, list[Weight]]] = []
         self._update: int | None = None  # the mask update that the rates are adjusted to
@@ -80,6 +84,19 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
             layer.rate = rate
         if changed:  # the rate is a Python number, read when the step is traced
             compiled.forget(*(layer for layer, _ in self._sources))
+
+
+def _validate_feeds(feeds: object) -> None:
+    """Raises TypeError or ValueError if `feeds` is no mapping from layer to regex."""
+    if feeds is None:
+        return
+    if not isinstance(feeds, Mapping):
+        raise TypeError(
+            f"feeds={validation.describe_kind(feeds)}; expected a mapping from the name of a "
+            'dropout layer to a regex of weights. Write feeds={"dropout": "dense"}.'
+        )
+    for name, regex in feeds.items():
+        locations.validate_regex(regex, f"feeds[{name!r}]")
 
 
 def find_feeding_weights(

@@ -8,6 +8,7 @@ from kprune import schedules
 from kprune._keras import fits
 from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
+from kprune._support import signatures, validation
 from kprune.callbacks import _scheduled
 from kprune.training import proximal
 
@@ -50,6 +51,7 @@ class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
         Guo et al., Reweighted Proximal Pruning for Large-Scale Language Representation, 2019.
     """
 
+    @signatures.explained
     def __init__(
         self,
         strength: float,
@@ -59,9 +61,8 @@ class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
         end_step: schedules.Step = 0.5,
         per_class: bool = True,
     ) -> None:
-        for name, value in (("strength", strength), ("epsilon", epsilon)):
-            if not value > 0:
-                raise ValueError(f"{name}={value}; expected more than 0. Write {name}=1e-3.")
+        validation.require_number(strength, "strength", write=0.1, above=True)
+        validation.require_number(epsilon, "epsilon", write=1e-3, above=True)
         super().__init__(schedules.Interval(begin_step, end_step, reweighting), per_class)
         self.strength = strength
         self.epsilon = epsilon

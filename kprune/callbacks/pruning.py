@@ -6,6 +6,7 @@ from typing import Any
 from kprune import allocations, criteria, pruning, refits, schedules
 from kprune._keras import fits
 from kprune._masking import masked_weights
+from kprune._support import signatures
 from kprune.callbacks import _scheduled
 from kprune.training import accumulation
 
@@ -39,6 +40,7 @@ class Pruning(_scheduled.Scheduled[schedules.Schedule]):
         >>> model.fit(x, y, epochs=10, callbacks=[pruning])
     """
 
+    @signatures.explained
     def __init__(
         self,
         schedule: schedules.ScheduleLike,

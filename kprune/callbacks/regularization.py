@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kprune._keras import fits
+from kprune._support import signatures
 from kprune.training import regularization
 
 __all__ = ["Regularization"]
@@ -21,8 +22,9 @@ class Regularization(keras.callbacks.Callback):
         regularizer: a Keras regularizer or its name, or a function from weight to loss.
 
     Raises:
-        ValueError: at the start of training, if the model is not wrapped or there is no such
-            regularizer.
+        TypeError: the regularizer is none.
+        ValueError: Keras knows no regularizer of this name; at the start of training, if the model
+            is not wrapped.
 
     Example:
         >>> l2 = kprune.callbacks.Regularization(keras.regularizers.L2(1e-4))
@@ -32,8 +34,10 @@ class Regularization(keras.callbacks.Callback):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
+    @signatures.explained
     def __init__(self, regularizer: regularization.RegularizerLike) -> None:
         super().__init__()
+        regularization.find_regularizer(regularizer)
         self.regularizer = regularizer
         self._loan = fits.Loan()
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from kprune import schedules
+from kprune._support import signatures
 from kprune.callbacks import _scheduled
 from kprune.training import rewinding
 
@@ -32,6 +33,7 @@ class Rewinding(_scheduled.Scheduled[schedules.Interval]):
         Frankle et al., Linear Mode Connectivity and the Lottery Ticket Hypothesis, 2020.
     """
 
+    @signatures.explained
     def __init__(self, step: schedules.Step) -> None:
         super().__init__(schedules.Interval(step, step, 1), per_class=False)
         self.snapshot: rewinding.Snapshot | None = None
@@ -58,6 +60,7 @@ class Rewinding(_scheduled.Scheduled[schedules.Interval]):
         if self.snapshot is None:
             raise ValueError(
                 f"step={self.schedule.begin_step} was never reached, so there is nothing to "
-                "rewind to. Give an earlier step, or fit with this callback first."
+                "rewind to; expected a fit beyond that step. Write "
+                "model.fit(x, y, callbacks=[rewinding]) first, or Rewinding(step=1)."
             )
         self.snapshot.rewind()

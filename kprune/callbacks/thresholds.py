@@ -5,6 +5,7 @@ from typing import Any
 
 from kprune import pruning, schedules, thresholds
 from kprune._masking import masked_weights
+from kprune._support import signatures, validation
 from kprune.callbacks import _scheduled
 
 __all__ = ["ThresholdPruning"]
@@ -32,7 +33,7 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
         per_class: log the sparsity of each class too, as `sparsity/<class>`.
 
     Raises:
-        ValueError: at the start of training, if the model is not wrapped; at a step, if all weights
+        ValueError: a quality that is not above zero; at the start of training, if the model is not wrapped; at a step, if all weights
             of a class would be pruned.
 
     Example:
@@ -43,6 +44,7 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
+    @signatures.explained
     def __init__(
         self,
         quality: float | Mapping[str, float],
@@ -53,6 +55,11 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
         per_class: bool = True,
     ) -> None:
         super().__init__(schedules.Interval(begin_step, end_step, frequency), per_class)
+        if isinstance(quality, Mapping):
+            thresholds.validate(quality)
+        else:
+            validation.require_number(quality, "quality", write=1.0, above=True)
+        validation.require_flag(fixed, "fixed")
         self.quality = quality
         self.fixed = fixed
         self._thresholds: Mapping[str, float] | None = None

@@ -7,6 +7,7 @@ import keras
 
 from kprune._keras import fits
 from kprune._masking.weight import Weight
+from kprune._support import signatures
 from kprune._support.typing import Array
 from kprune.training import weight_sharing
 
@@ -36,6 +37,7 @@ class WeightSharing(keras.callbacks.Callback):
         Han, Mao and Dally, Deep Compression, 2016.
     """
 
+    @signatures.explained
     def __init__(self) -> None:
         super().__init__()
         self._clusters: Mapping[Weight, Array] = {}

@@ -70,6 +70,20 @@ MEMBERS: dict[str, Callable[[], Criterion]] = {
     "sparse_gpt": SparseGPT,
 }
 
+OTHER_NAMES = {  # of other packages
+    "abs": "magnitude",
+    "fisher": "obd",
+    "gradient": "saliency",
+    "hessian": "obs",
+    "l1": "magnitude",
+    "l1_unstructured": "magnitude",
+    "l2": "magnitude",
+    "ln": "magnitude",
+    "snip": "saliency",
+    "sparsegpt": "sparse_gpt",
+    "taylor": "saliency",
+}
+
 
 def get(identifier: Any) -> Criterion:
     """Returns the criterion that a name, a config or a criterion stands for.
@@ -85,4 +99,4 @@ def get(identifier: Any) -> Criterion:
         >>> kprune.criteria.get("magnitude")
         Magnitude()
     """
-    return registration.resolve(identifier, Criterion, MEMBERS, "criterion")  # type: ignore[type-abstract]
+    return registration.resolve(identifier, Criterion, MEMBERS, "criterion", OTHER_NAMES)  # type: ignore[type-abstract]

@@ -8,6 +8,7 @@ import keras
 from kprune._masking.weight import Weight
 from kprune._second_order import loss_models
 from kprune._second_order.layer_inputs import observation
+from kprune._support import validation
 from kprune.criteria import criterion
 
 
@@ -28,6 +29,7 @@ class LayerwiseCriterion(criterion.Calibrated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        validation.require_flag(self.sequential, "sequential")
         loss_models.validate_damping(self.damping)
 
     def groups(self, model: keras.Model, weights: Sequence[Weight]) -> Sequence[Sequence[Weight]]:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from kprune import calibration
 from kprune._masking.weight import Weight
 from kprune._selection import scores
-from kprune._support import registration
+from kprune._support import registration, validation
 from kprune._support.typing import Array
 from kprune.criteria import _accumulation
 
@@ -87,11 +88,19 @@ class Calibrated(Criterion):
     recomputations: int = dataclasses.field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "recomputations"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"{name}={value!r}; expected a whole number, at least 1. Write {name}=1."
+        self._validate_one_argument_has_data()
+        validation.require_whole(self.batch_size, "batch_size", write=128)
+        validation.require_whole(self.recomputations, "recomputations")
+
+    def _validate_one_argument_has_data(self) -> None:
+        """Raises TypeError for `OBS(x, y)`, as one writes `fit(x, y)`."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name != "data" and hasattr(value, "shape") and np.ndim(value):
+                name = type(self).__name__
+                raise TypeError(
+                    f"{name} came with {validation.describe(value)} as {field.name}; expected all "
+                    f"data in one argument. Write {name}((x, y))."
                 )
 
     def stages(self, present: float, sparsity: float) -> Iterable[float]:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from kprune._masking.weight import Weight
-from kprune._support import registration
+from kprune._support import registration, validation
 from kprune._support.typing import Array
 from kprune.criteria import _accumulation, criterion
 
@@ -47,10 +47,7 @@ class Movement(criterion.Criterion):
     memory: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.memory <= 1:
-            raise ValueError(
-                f"memory={self.memory}; expected a factor in [0, 1]. Write memory=1.0."
-            )
+        validation.require_number(self.memory, "memory", write=1.0, maximum=1)
 
     @property
     def accumulation(self) -> _accumulation.Accumulation:

@@ -10,7 +10,7 @@ from kprune._keras import backend
 from kprune._masking.weight import Weight
 from kprune._second_order import loss_models
 from kprune._second_order.hessian import Factors, Kind, Objective
-from kprune._support import registration
+from kprune._support import registration, validation
 from kprune._support.typing import Array
 from kprune.criteria import _layerwise, criterion
 
@@ -73,21 +73,14 @@ class OBS(_layerwise.LayerwiseCriterion):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.hessian not in ("layerwise", "full", "block"):
-            raise ValueError(
-                f'hessian={self.hessian!r}; expected "layerwise", "full" or "block". '
-                'Write hessian="layerwise".'
-            )
+        validation.require_choice(self.hessian, "hessian", ("layerwise", "full", "block"))
+        validation.require_choice(self.fisher, "fisher", ("gauss_newton", "empirical_fisher"))
         if self.sequential and self.hessian != "layerwise":
             raise ValueError(
                 f'sequential=True came with hessian="{self.hessian}"; it needs '
                 'hessian="layerwise". Write sequential=False.'
             )
-        if not isinstance(self.block_size, int) or self.block_size < 1:
-            raise ValueError(
-                f"block_size={self.block_size!r}; expected a whole number, at least 1. "
-                "Write block_size=64."
-            )
+        validation.require_whole(self.block_size, "block_size", write=64)
 
     def observe(
         self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kprune._masking.weight import Weight
-from kprune._support import registration
+from kprune._support import registration, validation
 from kprune._support.typing import Array
 from kprune.criteria import criterion
 
@@ -25,11 +25,17 @@ class Random(criterion.Criterion):
     Args:
         seed: a whole number, at least 0.
 
+    Raises:
+        ValueError: the seed is not a whole number, or is negative.
+
     Example:
         >>> kprune.prune(model, 0.5, criterion=kprune.criteria.Random(seed=1))
     """
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        validation.require_whole(self.seed, "seed", minimum=0)
 
     def observe(
         self, model: keras.Model, weights: Sequence[Weight], stage: criterion.Stage

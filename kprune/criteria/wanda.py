@@ -6,7 +6,7 @@ import numpy as np
 
 from kprune._masking.weight import Weight
 from kprune._second_order import loss_models
-from kprune._support import registration
+from kprune._support import registration, validation
 from kprune._support.typing import Array
 from kprune.criteria import _layerwise
 
@@ -44,6 +44,10 @@ class Wanda(_layerwise.LayerwiseCriterion):
     """
 
     per_output: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        validation.require_flag(self.per_output, "per_output")
 
     def score(self, weight: Weight, statistics: loss_models.LayerwiseLoss) -> Array:
         """Returns the products, or their ranks within each output."""

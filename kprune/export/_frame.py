@@ -14,8 +14,9 @@ from typing import Any, Generic, TypeVar
 
 import keras
 
+from kprune._keras import models
 from kprune._masking import wrapping
-from kprune._support import files
+from kprune._support import files, validation
 from kprune.export._verification import Difference
 
 Converted = TypeVar("Converted")
@@ -103,6 +104,7 @@ def export(
         ExportError: the model cannot be exported, or what was written does not agree with it.
     """
     check_model(model)
+    check_path(path)
     with (
         files.replacing(path, form.marker) as written,
         tempfile.TemporaryDirectory() as scratch,
@@ -119,13 +121,23 @@ def export(
 
 def check_model(model: Any) -> None:
     """Raises TypeError if an object is not a Keras 3 model."""
-    if not isinstance(model, keras.Model):
-        kind = type(model)
+    if isinstance(model, keras.layers.Layer) and not isinstance(model, keras.Model):
         raise TypeError(
-            f"got a {kind.__module__}.{kind.__qualname__}; expected a keras.Model of Keras 3. "
-            "Write keras.Sequential([layer]) around a layer, or load a tf_keras model's weights "
-            "into a Keras 3 model."
+            f"Got the layer {model.name}; expected a keras.Model of Keras 3. "
+            "Write keras.Sequential([keras.Input(shape), layer]) around a layer."
         )
+    models.require_model(model, "kprune.export.to_tflite(model, path)")
+
+
+def check_path(path: Any) -> None:
+    """Raises TypeError or ValueError if a value is not the path of a file or directory."""
+    validation.require_path(path, 'path="models/pruned"')
+
+
+def check_choices(**flags: Any) -> None:
+    """Raises TypeError if an argument that is true or false is something else."""
+    for name, value in flags.items():
+        validation.require_flag(value, name)
 
 
 def check_batch_size(batch_size: Any, call: str) -> None:
@@ -135,8 +147,9 @@ def check_batch_size(batch_size: Any, call: str) -> None:
         batch_size: what the user gave.
         call: the call to write, for the message.
     """
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+    whole = validation.is_whole(batch_size)
+    if batch_size is not None and not (whole and batch_size >= 1):
         raise ValueError(
-            f"batch_size={batch_size!r}; expected a number of examples from 1, or None for a free "
+            f"batch_size={validation.describe(batch_size)}; expected a number of examples from 1, or None for a free "
             f"batch. Write {call}."
         )

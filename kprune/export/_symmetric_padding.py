@@ -6,6 +6,7 @@ import keras
 
 from kprune._keras import graphs
 from kprune._masking import masked_weights
+from kprune._support import signatures, validation
 
 CONVOLUTIONS = (
     keras.layers.Conv2D,
@@ -14,6 +15,7 @@ CONVOLUTIONS = (
 )
 
 
+@signatures.explained
 def symmetric_padding(model: keras.Model) -> keras.Model:
     """Returns a copy of a model whose strided convolutions pad the same on both sides.
 
@@ -145,8 +147,13 @@ def _check(model: Any) -> None:
         graphs.is_graph(model) or isinstance(model, keras.Sequential)
     ):
         kind = type(model)
+        came = (
+            validation.describe_kind(model)
+            if model is None or isinstance(model, (str, type))
+            else f"a {kind.__module__}.{kind.__qualname__}"
+        )
         raise TypeError(
-            f"Got a {kind.__module__}.{kind.__qualname__}; expected a Functional or Sequential "
+            f"Got {came}; expected a Functional or Sequential "
             "model, whose layers are called one by one. In a call of your own write "
             'keras.layers.ZeroPadding2D(1) before a 3x3 convolution of stride 2 with "valid".'
         )

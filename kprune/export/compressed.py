@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kprune._support import signatures, validation
 from kprune.export import _frame, _verification
 from kprune.export._compressed import archive, coding, container, serialization, verification
 from kprune.export._compressed.report import CompressedReport, CompressedTensor
@@ -16,6 +17,7 @@ __all__ = ["CompressedReport", "CompressedTensor", "load_compressed", "save_comp
 LIMIT = 1 << 31  # bytes
 
 
+@signatures.explained
 def save_compressed(model: keras.Model, path: str | os.PathLike[str]) -> CompressedReport:
     """Writes a model as one file in which zeros and shared values cost next to nothing.
 
@@ -51,6 +53,7 @@ def save_compressed(model: keras.Model, path: str | os.PathLike[str]) -> Compres
     return _frame.export(model, path, _Compressed())
 
 
+@signatures.explained
 def load_compressed(
     path: str | os.PathLike[str],
     custom_objects: Mapping[str, Any] | None = None,
@@ -78,6 +81,7 @@ def load_compressed(
         The model.
 
     Raises:
+        TypeError: an argument is of the wrong kind.
         ValueError: the file is truncated, altered or of another kind, announces more than the
             limit, or does not fit the model it describes.
         OSError: it cannot be read.
@@ -86,6 +90,14 @@ def load_compressed(
         >>> report = kprune.export.save_compressed(model, "lenet.kprune")
         >>> model = kprune.export.load_compressed("lenet.kprune")
     """
+    validation.require_file(path, "kprune.export.save_compressed(model, path)")
+    validation.require_whole(limit_bytes, "limit_bytes", write=LIMIT)
+    _frame.check_choices(compile=compile, safe_mode=safe_mode)
+    if custom_objects is not None and not isinstance(custom_objects, Mapping):
+        raise TypeError(
+            f"custom_objects={validation.describe_kind(custom_objects)}; expected a mapping from "
+            'name to class or function. Write custom_objects={"MyLayer": MyLayer}.'
+        )
     try:
         content = container.read_limited(path, limit_bytes)
         contents = serialization.deserialize(content, limit_bytes)

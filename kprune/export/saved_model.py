@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kprune._keras import backend
 from kprune._support import files, tables
+from kprune._support import signatures as call_signatures
 from kprune.export import _frame, _keras_export, _verification
 from kprune.export._inputs import examples, inspection, signatures
 
@@ -78,6 +79,7 @@ class SavedModelReport:
         return dataclasses.asdict(self)
 
 
+@call_signatures.explained
 def to_saved_model(
     model: keras.Model,
     path: str | os.PathLike[str],
@@ -124,6 +126,8 @@ def to_saved_model(
         >>> served(**{report.inputs[0].name: tf.constant(x)})[report.outputs[0].name]
     """
     backend.require_tensorflow("kprune.export.to_saved_model")
+    _frame.check_model(model)
+    _frame.check_path(path)
     _frame.check_batch_size(batch_size, f"kprune.export.to_saved_model(model, {os.fspath(path)!r})")
     return _frame.export(model, path, _SavedModel(batch_size, input_signature))
 

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from kprune._keras import backend
+from kprune._support import signatures, validation
 from kprune.export import _frame
 from kprune.export._tflite import preparation
 from kprune.export._tflite.check_report import CheckReport, WeightCheck
@@ -19,6 +20,7 @@ from kprune.export._tflite.rules import targets
 __all__ = ["CheckReport", "TFLiteReport", "TensorEncoding", "WeightCheck", "check", "to_tflite"]
 
 
+@signatures.explained
 def to_tflite(
     model: keras.Model,
     path: str | os.PathLike[str],
@@ -91,8 +93,13 @@ def to_tflite(
     """
     backend.require_tensorflow("kprune.export.to_tflite")
     _frame.check_model(model)
+    _frame.check_path(path)
+    _frame.check_choices(sparse=sparse)
     preparation.check_arguments(quantization, representative_data, batch_size, path)
     targets.check_target(target, threads)
+    if tolerance is not None:
+        validation.require_number(tolerance, "tolerance", write=0.01)
+    validation.require_number(timing_seconds, "timing_seconds", write=0.3)
     arguments = TFLite(
         quantization,
         representative_data,

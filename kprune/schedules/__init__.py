@@ -11,7 +11,7 @@ fit, in [0, 1]; `resolve` turns fractions into steps once the length of the fit 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from kprune._support import registration
+from kprune._support import registration, validation
 from kprune.schedules.grid import Grid, Interval, Step
 from kprune.schedules.schedule import Constant, Function, Iterative, PolynomialDecay, Schedule
 
@@ -67,9 +67,9 @@ def get(identifier: Any) -> Schedule:
         return Function(identifier)
     if isinstance(identifier, (str, Mapping)):
         return registration.resolve(identifier, Schedule, MEMBERS, "schedule")  # type: ignore[type-abstract]
-    final = identifier if isinstance(identifier, (int, float)) else 0.9
+    final = registration.suggest_sparsity(identifier)
     raise TypeError(
-        f"schedule={identifier!r} is a {type(identifier).__name__}; expected a schedule, its name, "
+        f"schedule={validation.describe_kind(identifier)}; expected a schedule, its name, "
         "or a function from step to sparsity. "
         f"Write kprune.schedules.PolynomialDecay(0.0, {final}), which also has a begin and an end."
     )

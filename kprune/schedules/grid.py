@@ -5,7 +5,7 @@ import math
 import numbers
 from typing import Self, TypeAlias
 
-from kprune._support import registration
+from kprune._support import registration, validation
 
 __all__ = ["Grid", "Interval", "Step"]
 
@@ -39,13 +39,15 @@ class Grid(registration.Member):
             500
         """
         changes = {}
+        if steps is not None:
+            validation.require_whole(steps, "steps", minimum=0, write=1000)
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.name in ("begin_step", "end_step", "frequency") and isinstance(value, float):
                 if steps is None:
                     raise ValueError(
                         f"{field.name}={value} is a fraction of the fit, and the fit's length is "
-                        "not known. Give steps as whole numbers, or write "
+                        "not known; expected steps as whole numbers. Write "
                         "model.fit(..., steps_per_epoch=...)."
                     )
                 whole = round(value * steps)
@@ -85,8 +87,8 @@ class Grid(registration.Member):
                 )
             if not isinstance(value, (numbers.Integral, float)) or isinstance(value, bool):
                 raise TypeError(
-                    f"{name}={value!r} is a {type(value).__name__}; expected a step, such as 1000, "
-                    "or a fraction of the fit, such as 0.5."
+                    f"{name}={validation.describe_kind(value)}; expected a step or a fraction of "
+                    f"the fit. Write {name}=1000 for a step, {name}=0.5 for half of the fit."
                 )
             minimum = int(name == "frequency" and not isinstance(value, float))
             if value < minimum:

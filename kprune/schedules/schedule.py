@@ -2,10 +2,9 @@
 
 import abc
 import dataclasses
-import numbers
 from collections.abc import Callable
 
-from kprune._support import registration
+from kprune._support import registration, validation
 from kprune.schedules import grid
 
 __all__ = ["Constant", "Function", "Iterative", "PolynomialDecay", "Schedule"]
@@ -100,8 +99,7 @@ class PolynomialDecay(Schedule):
     def __post_init__(self) -> None:
         registration.validate_sparsity(self.initial_sparsity, "initial_sparsity")
         registration.validate_sparsity(self.final_sparsity, "final_sparsity")
-        if not self.power > 0:
-            raise ValueError(f"power={self.power}; expected more than 0. Write power=3.")
+        validation.require_number(self.power, "power", write=3, above=True)
         self._validate_steps()
 
     def __call__(self, step: int) -> float:
@@ -150,10 +148,7 @@ class Iterative(Schedule):
     def __post_init__(self) -> None:
         registration.validate_sparsity(self.initial_sparsity, "initial_sparsity")
         registration.validate_sparsity(self.final_sparsity, "final_sparsity")
-        if not isinstance(self.steps, numbers.Integral) or self.steps < 1:
-            raise ValueError(
-                f"steps={self.steps!r}; expected a whole number, at least 1. Write steps=9."
-            )
+        validation.require_whole(self.steps, "steps", write=9)
         self._validate_steps()
 
     @property
@@ -185,6 +180,7 @@ class Function(Schedule):
         frequency: steps from one call to the next.
 
     Raises:
+        TypeError: the function cannot be called.
         ValueError: when it is called, the function returns no sparsity in [0, 1).
 
     Example:
@@ -198,9 +194,15 @@ class Function(Schedule):
     frequency: grid.Step = 100
 
     def __post_init__(self) -> None:
+        if isinstance(self.function, type) or not callable(self.function):
+            raise TypeError(
+                f"function={validation.describe_kind(self.function)}; expected a function from "
+                "step to sparsity. Write Function(lambda step: min(0.9, step / 1000))."
+            )
         self._validate_steps()
 
     def __call__(self, step: int) -> float:
         """Returns the function's value, validated."""
         value = self.function(step)
-        return registration.validate_sparsity(float(value), f"the schedule's value at step {step}")
+        value = float(value) if getattr(value, "shape", None) == () else value  # a tensor
+        return registration.validate_sparsity(value, f"the schedule's value at step {step}")

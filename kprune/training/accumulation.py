@@ -13,11 +13,13 @@ from keras import ops
 
 from kprune import criteria
 from kprune._keras import gradients, step_variables
-from kprune._masking import slot_variables
+from kprune._masking import masked_weights, slot_variables
+from kprune._support import signatures
 
 __all__ = ["accumulating"]
 
 
+@signatures.explained
 @contextlib.contextmanager
 def accumulating(
     model: keras.Model,
@@ -45,6 +47,7 @@ def accumulating(
         >>> report = kprune.prune(model, 0.5, "movement")
     """
     accumulation = criteria.get(criterion).accumulation
+    masked_weights.require(model)
     if accumulation is None:
         yield
         return

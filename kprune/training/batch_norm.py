@@ -8,13 +8,15 @@ import keras
 import numpy as np
 
 from kprune import calibration
-from kprune._keras import backend, hooks, walk
+from kprune._keras import backend, hooks, models, walk
+from kprune._support import signatures
 
 __all__ = ["recalibrate_batch_norm"]
 
 M = TypeVar("M", bound=keras.Model)
 
 
+@signatures.explained
 def recalibrate_batch_norm(model: M, data: calibration.Data, batch_size: int = 128) -> M:
     """Estimates the moving statistics of batch normalisation again, in place.
 
@@ -39,7 +41,8 @@ def recalibrate_batch_norm(model: M, data: calibration.Data, batch_size: int = 1
         The same model.
 
     Raises:
-        ValueError: there is no data, the model does not take it, or it leads to NaN. The
+        TypeError: the model is not of Keras 3, or the data are no arrays.
+        ValueError: the model is not built, there is no data, the model does not take it, or it leads to NaN. The
             statistics then stay as they were.
 
     Example:
@@ -48,6 +51,9 @@ def recalibrate_batch_norm(model: M, data: calibration.Data, batch_size: int = 1
     Reference:
         Wu and Johnson, Rethinking "Batch" in BatchNorm, 2021.
     """
+    call = "kprune.recalibrate_batch_norm(model, x)"
+    models.require_model(model, call)
+    models.require_built(model, call)
     layers = [
         layer
         for layer in walk.layers(model)
@@ -90,7 +96,8 @@ def recalibrate_batch_norm(model: M, data: calibration.Data, batch_size: int = 1
                 if not np.isfinite(statistics[id(layer)]).all():
                     raise ValueError(
                         f"The inputs of {layer.name} hold NaN or infinity; expected finite "
-                        "numbers. Look for them in the model's weights with numpy.isfinite."
+                        "numbers. To find them in the model's weights write "
+                        "[w.path for w in model.weights if not numpy.isfinite(w).all()]."
                     )
     for layer in layers:
         for variable, value in zip(

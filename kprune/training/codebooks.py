@@ -5,10 +5,11 @@ iteration of Lloyd's algorithm takes k steps, however many values there are.
 """
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from kprune._support import signatures, validation
 from kprune._support.typing import Array
 
 __all__ = ["Initialization", "assign", "fit", "ratio"]
@@ -19,6 +20,7 @@ INITIALIZATIONS: tuple[Initialization, ...] = get_args(Initialization)
 MAX_ITERATIONS = 300  # it ends earlier if no boundary moves past a value
 
 
+@signatures.explained
 def fit(
     values: Array, clusters: int, initialization: Initialization = "linear", seed: int = 0
 ) -> Array:
@@ -41,6 +43,7 @@ def fit(
         The centroids, ascending, float64 [k or fewer].
 
     Raises:
+        TypeError: the values are no numbers.
         ValueError: `clusters` below 1, an unknown initialization, or values that are not finite.
 
     Example:
@@ -51,15 +54,10 @@ def fit(
         Han, Mao and Dally, Deep Compression, 2016. Unlike there, an empty
         cluster takes half of the cluster with the greatest error.
     """
-    ordered = np.sort(np.asarray(values, np.float64), axis=None)
-    if clusters < 1:
-        raise ValueError(f"clusters={clusters}; expected at least 1. Write clusters=32.")
-    if initialization not in INITIALIZATIONS:
-        names = ", ".join(f'"{name}"' for name in INITIALIZATIONS)
-        raise ValueError(
-            f"initialization={initialization!r}; expected one of {names}. "
-            'Write initialization="linear".'
-        )
+    validation.require_whole(clusters, "clusters", write=32)
+    validation.require_choice(initialization, "initialization", INITIALIZATIONS)
+    validation.require_whole(seed, "seed", minimum=0)
+    ordered = np.sort(_as_numbers(values, "values"), axis=None)
     if not len(ordered):
         return ordered
     if not np.isfinite(ordered[[0, -1]]).all():  # NaN is sorted to the end
@@ -85,6 +83,7 @@ def fit(
     return centroids
 
 
+@signatures.explained
 def assign(values: Array, centroids: Array) -> Array:
     """Returns the index of the nearest centroid for each value; of two equally near, the lower.
 
@@ -96,10 +95,11 @@ def assign(values: Array, centroids: Array) -> Array:
         >>> assign(np.array([0.2, 0.9]), np.array([0.0, 1.0])).tolist()
         [0, 1]
     """
-    centroids = np.asarray(centroids, np.float64)
-    return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)
+    centroids = _as_numbers(centroids, "centroids")
+    return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, _as_numbers(values, "values"))
 
 
+@signatures.explained
 def ratio(size: int, clusters: int, bits: int = 32) -> float:
     """Returns how many times smaller weights become by a codebook, without further coding.
 
@@ -117,7 +117,21 @@ def ratio(size: int, clusters: int, bits: int = 32) -> float:
     Reference:
         Han, Mao and Dally, Deep Compression, 2016.
     """
+    validation.require_whole(size, "size", write=266_200)
+    validation.require_whole(clusters, "clusters", write=32)
+    validation.require_whole(bits, "bits", write=32)
     return size * bits / (size * math.log2(clusters) + clusters * bits)
+
+
+def _as_numbers(values: Any, name: str) -> Array:
+    """Returns values as float64; raises TypeError if they are no numbers."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name}={validation.describe_kind(values)}; expected numbers. "
+            f"Write {name}=numpy.asarray(weights)."
+        )
+    return array.astype(np.float64)
 
 
 def _find_bounds(ordered: Array, centroids: Array) -> Array:

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from kprune._keras import borrowing, compiled, hooks
+from kprune._keras import borrowing, compiled, hooks, models
 from kprune._masking import locations
 from kprune._masking.locations import Location
+from kprune._support import signatures
 
 __all__ = ["fake_quantized"]
 
@@ -18,6 +19,7 @@ WEIGHT_STEPS = 127  # on each side of zero: TFLite's int8 weights are symmetric
 ACTIVATION_STEPS = 255  # from the smallest to the greatest value
 
 
+@signatures.explained
 @contextlib.contextmanager
 def fake_quantized(model: keras.Model) -> Iterator[None]:
     """Rounds the weights and activations of a model during a block.
@@ -36,6 +38,10 @@ def fake_quantized(model: keras.Model) -> Iterator[None]:
     Args:
         model: a built model, wrapped or not. If it is compiled, its steps are traced again.
 
+    Raises:
+        TypeError: the model is not of Keras 3.
+        ValueError: the model is not built.
+
     Example:
         >>> model.compile("adam", "sparse_categorical_crossentropy")
         >>> with kprune.training.fake_quantized(model):
@@ -45,6 +51,8 @@ def fake_quantized(model: keras.Model) -> Iterator[None]:
         Jacob et al., Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference, 2018.
     """
+    models.require_layer(model, "with kprune.training.fake_quantized(model): ...")
+    models.require_built(model, "with kprune.training.fake_quantized(model): ...")
     kernels: dict[int, tuple[Any, list[Location]]] = {}
     for location in locations.locate(model):
         if locations.KERNEL.search(location.path) and "float" in location.variable.dtype:

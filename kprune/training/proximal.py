@@ -12,7 +12,7 @@ from keras import ops
 
 from kprune._keras import backend, borrowing, compiled, optimizers
 from kprune._masking import masked_weights, masks, slot_variables
-from kprune._support import registration
+from kprune._support import registration, signatures, validation
 
 __all__ = ["proximal_strength"]
 
@@ -69,6 +69,7 @@ def prox(w: Any, threshold: Any) -> Any:
     return ops.sign(w) * ops.relu(ops.abs(w) - threshold)
 
 
+@signatures.explained
 def proximal_strength(
     model: keras.Model, sparsity: float, steps: int, epsilon: float = 1e-3
 ) -> float:
@@ -93,13 +94,15 @@ def proximal_strength(
         The `strength` for `ReweightedProximal`.
 
     Raises:
-        ValueError: the model is not wrapped or not compiled, or all learning rates are zero.
+        ValueError: the model is not wrapped or not compiled, an argument is out of range, or all learning rates are zero.
 
     Example:
         >>> strength = kprune.training.proximal_strength(kprune.wrap(model), 0.8, steps=200)
         >>> rpp = kprune.callbacks.ReweightedProximal(strength, begin_step=0, end_step=200)
     """
     registration.validate_sparsity(sparsity)
+    validation.require_whole(steps, "steps", write=1000)
+    validation.require_number(epsilon, "epsilon", write=1e-3, above=True)
     optimizer = getattr(model, "optimizer", None)
     totals: dict[int, float] = {}  # by optimizer: a `MultiOptimizer` has several
     strengths = []  # at which each value is zero after the steps

@@ -8,12 +8,14 @@ import keras
 
 from kprune._keras import borrowing, compiled, fits
 from kprune._masking import masked_weights
+from kprune._support import signatures, validation
 
 __all__ = ["regularized"]
 
 RegularizerLike: TypeAlias = keras.regularizers.Regularizer | str | Callable[[Any], Any]
 
 
+@signatures.explained
 @contextlib.contextmanager
 def regularized(model: keras.Model, regularizer: RegularizerLike) -> Iterator[None]:
     """Adds a regularizer to the loss of every masked weight during a block.
@@ -27,6 +29,7 @@ def regularized(model: keras.Model, regularizer: RegularizerLike) -> Iterator[No
         regularizer: a Keras regularizer or its name, or a function from weight to loss.
 
     Raises:
+        TypeError: the regularizer is none.
         ValueError: the model is not wrapped, or there is no such regularizer.
 
     Example:
@@ -34,7 +37,7 @@ def regularized(model: keras.Model, regularizer: RegularizerLike) -> Iterator[No
         >>> with kprune.training.regularized(model, keras.regularizers.L2(1e-4)):
         ...     penalty = sum(model.losses)
     """
-    function = keras.regularizers.get(regularizer)
+    function = find_regularizer(regularizer)
     weights = masked_weights.require(model)
 
     def add_penalty(own: Any) -> Any:
@@ -50,3 +53,21 @@ def regularized(model: keras.Model, regularizer: RegularizerLike) -> Iterator[No
             stack.enter_context(borrowing.patched(weight.variable, "regularizer", add_penalty))
         compiled.forget(model)
         yield
+
+
+def find_regularizer(regularizer: RegularizerLike) -> Callable[[Any], Any]:
+    """Returns the function from weight to loss that a regularizer or its name stands for.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: Keras knows no regularizer of this name.
+    """
+    line = 'Write "l2", or keras.regularizers.L2(1e-4).'
+    expected = f"expected a Keras regularizer, its name, or a function from weight to loss. {line}"
+    if isinstance(regularizer, type) or not (isinstance(regularizer, str) or callable(regularizer)):
+        raise TypeError(f"regularizer={validation.describe_kind(regularizer)}; {expected}")
+    try:
+        found: Callable[[Any], Any] = keras.regularizers.get(regularizer)
+    except ValueError as error:
+        raise ValueError(f"regularizer={regularizer!r}; {expected}") from error
+    return found

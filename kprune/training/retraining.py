@@ -5,9 +5,12 @@ from typing import Self
 
 import keras
 
+from kprune._support import signatures, validation
+
 __all__ = ["Recipe"]
 
 
+@signatures.explain_constructor
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """Holds the number of epochs and a learning rate that is halved at a fixed interval.
@@ -42,13 +45,9 @@ class Recipe:
     halve_every: float = 2
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not value > 0:
-                raise ValueError(
-                    f"{field.name}={value}; expected more than 0. Write Recipe(epochs=4, "
-                    "learning_rate=0.5, halve_every=2)."
-                )
+        validation.require_whole(self.epochs, "epochs", write=4)
+        validation.require_number(self.learning_rate, "learning_rate", write=0.5, above=True)
+        validation.require_number(self.halve_every, "halve_every", write=2, above=True)
 
     def lowered(self, epochs: float = 1 / 3, learning_rate: float = 1 / 2) -> Self:
         """Returns the recipe with fewer epochs and a lower learning rate.
@@ -56,7 +55,12 @@ class Recipe:
         Args:
             epochs: the factor of the epochs; at least one epoch is left.
             learning_rate: the factor of the learning rate.
+
+        Raises:
+            ValueError: a factor is not above zero.
         """
+        validation.require_number(epochs, "epochs", write="1 / 3", above=True)
+        validation.require_number(learning_rate, "learning_rate", write="1 / 2", above=True)
         return dataclasses.replace(
             self,
             epochs=max(1, round(epochs * self.epochs)),
@@ -65,6 +69,7 @@ class Recipe:
 
     def schedule(self, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
         """Returns a learning rate schedule, for an optimizer whose steps count from zero."""
+        validation.require_whole(steps_per_epoch, "steps_per_epoch", write=1000)
         steps = max(1, round(self.halve_every * steps_per_epoch))
         return keras.optimizers.schedules.ExponentialDecay(
             self.learning_rate, steps, decay_rate=0.5, staircase=True

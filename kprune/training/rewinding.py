@@ -6,6 +6,7 @@ import keras
 
 from kprune._keras import backend
 from kprune._masking import masked_weights
+from kprune._support import signatures
 
 __all__ = ["Snapshot"]
 
@@ -34,6 +35,7 @@ class Snapshot:
         Frankle and Carbin, Comparing Rewinding and Fine-tuning in Neural Network Pruning, 2020.
     """
 
+    @signatures.explained
     def __init__(self, model: keras.Model) -> None:
         masked_weights.require(model)
         self.model = model

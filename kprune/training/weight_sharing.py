@@ -16,7 +16,7 @@ from keras import ops
 from kprune._keras import gradients
 from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
-from kprune._support import tables
+from kprune._support import signatures, tables, validation
 from kprune._support.typing import Array
 from kprune.training import codebooks
 
@@ -69,6 +69,7 @@ class SharingReport:
         return dataclasses.asdict(self)
 
 
+@signatures.explained
 def share_weights(
     model: keras.Model,
     bits: Bits = 5,
@@ -103,6 +104,7 @@ def share_weights(
         Han, Mao and Dally, Deep Compression, 2016.
     """
     new, entries = {}, []
+    validation.require_whole(seed, "seed", minimum=0)
     for weight in masked_weights.require(model):
         before, alive = weight.values().astype(np.float64), weight.alive()
         survivors = before[alive]
@@ -121,6 +123,7 @@ def share_weights(
     return SharingReport(tuple(entries))
 
 
+@signatures.explained
 @contextlib.contextmanager
 def sharing(model: keras.Model, optimizer: Any = None) -> Iterator[None]:
     """Trains equal survivors of a weight as one number during a block.
@@ -165,6 +168,7 @@ def sharing(model: keras.Model, optimizer: Any = None) -> Iterator[None]:
         yield
 
 
+@signatures.explained
 def clusters(model: keras.Model) -> dict[Weight, Array]:
     """Returns for each shared weight the cluster of each value, -1 for pruned ones.
 
@@ -198,17 +202,26 @@ def clusters(model: keras.Model) -> dict[Weight, Array]:
     return codes
 
 
+@signatures.explained
 def join_clusters(clusters: Mapping[Weight, Array]) -> None:
     """Sets the weights of each cluster to their mean, which leaves equal ones as they are.
 
     Args:
         clusters: what the function `clusters` returned.
 
+    Raises:
+        TypeError: it is something else.
+
     Example:
         >>> report = kprune.training.share_weights(model, bits=2)
         >>> clusters = kprune.training.clusters(model)
         >>> kprune.training.join_clusters(clusters)
     """
+    if not isinstance(clusters, Mapping) or not all(isinstance(key, Weight) for key in clusters):
+        raise TypeError(
+            f"clusters={validation.describe_kind(clusters)}; expected the clusters of each weight. "
+            "Write join_clusters(kprune.training.clusters(model))."
+        )
     for weight, codes in clusters.items():
         alive = (codes >= 0) & weight.alive()
         survivors, weights = weight.values()[alive].astype(np.float64), codes[alive]
@@ -238,6 +251,4 @@ def _resolve_bits(bits: Bits, weight: Weight) -> int:
         count = bits[weight.label]
     else:
         count = bits(weight) if callable(bits) else bits
-    if not 1 <= count <= 12:
-        raise ValueError(f"bits={count}; expected 1 to 12. Write bits=5.")
-    return int(count)
+    return validation.require_whole(count, "bits", write=5, maximum=12)

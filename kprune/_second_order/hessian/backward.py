@@ -22,7 +22,7 @@ from kprune import calibration
 from kprune._keras import graphs, private
 from kprune._keras.tensorflow import tf
 from kprune._second_order.hessian import diagonals, factors, objective
-from kprune._support import registration
+from kprune._support import registration, validation
 from kprune._support.typing import Array
 
 layers = keras.layers
@@ -76,6 +76,9 @@ class Backward(diagonals.DiagonalEstimator):
     """
 
     levenberg_marquardt: bool = True
+
+    def __post_init__(self) -> None:
+        validation.require_flag(self.levenberg_marquardt, "levenberg_marquardt")
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Averages the pass over all batches."""

@@ -11,7 +11,7 @@ from kprune import calibration
 from kprune._keras import backend
 from kprune._keras.tensorflow import tf
 from kprune._second_order.hessian import factors, objective, products
-from kprune._support import progress, registration
+from kprune._support import progress, registration, validation
 from kprune._support.typing import Array
 
 
@@ -49,6 +49,9 @@ class GaussNewton(DiagonalEstimator):
     """
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        validation.require_whole(self.seed, "seed", minimum=0)
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Sums the squared factors of the samples."""
@@ -109,8 +112,10 @@ class Hutchinson(DiagonalEstimator):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.probes < 1:
-            raise ValueError(f"probes={self.probes}; expected at least 1. Write probes=256.")
+        validation.require_whole(self.probes, "probes", write=256)
+        validation.require_number(self.relative_error, "relative_error", write=0.1)
+        validation.require_choice(self.mode, "mode", products.MODES)
+        validation.require_whole(self.seed, "seed", minimum=0)
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Averages probes until the error is small enough."""
@@ -166,8 +171,8 @@ class Exact(DiagonalEstimator):
     mode: products.Mode = "reverse_over_reverse"
 
     def __post_init__(self) -> None:
-        if self.chunk < 1:
-            raise ValueError(f"chunk={self.chunk}; expected at least 1. Write chunk=1024.")
+        validation.require_whole(self.chunk, "chunk", write=1024)
+        validation.require_choice(self.mode, "mode", products.MODES)
 
     def diagonal(self, loss: objective.Objective, data: calibration.Calibration) -> list[Array]:
         """Multiplies the Hessian by each unit vector, a chunk of them at a time."""

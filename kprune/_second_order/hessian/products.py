@@ -1,12 +1,14 @@
 """Multiplies the Hessian of a loss by vectors, at the cost of about two gradients."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from kprune._keras.tensorflow import tf
 from kprune._second_order.hessian import objective
+from kprune._support import validation
 
 Mode: TypeAlias = Literal["reverse_over_reverse", "forward_over_reverse"]
+MODES = get_args(Mode)
 
 
 def build_hessian_vector_product(
@@ -39,14 +41,10 @@ def build_hessian_vector_product(
     Reference:
         Pearlmutter, Fast Exact Multiplication by the Hessian, 1994.
     """
+    validation.require_choice(mode, "mode", MODES)
     if mode == "reverse_over_reverse":
         return lambda *arguments: _differentiate_in_reverse(loss, *arguments)
-    if mode == "forward_over_reverse":
-        return lambda *arguments: _differentiate_forward(loss, *arguments)
-    raise ValueError(
-        f'mode={mode!r}; expected "reverse_over_reverse" or "forward_over_reverse". '
-        'Write mode="reverse_over_reverse".'
-    )
+    return lambda *arguments: _differentiate_forward(loss, *arguments)
 
 
 def _differentiate_in_reverse(

@@ -19,7 +19,7 @@ from kprune._second_order.layer_inputs import gram_matrices
 from kprune._second_order.loss_models import loss_model
 from kprune._second_order.solvers import block_obs, exact_obs, least_squares, sparse_gpt
 from kprune._second_order.solvers import damping as dampings
-from kprune._support import progress
+from kprune._support import progress, validation
 from kprune._support.typing import Array
 
 Damping: TypeAlias = float | Literal["auto"]
@@ -189,10 +189,10 @@ def validate_damping(damping: Damping) -> None:
     Raises:
         ValueError: it is neither "auto" nor a number of at least 0.
     """
-    number = isinstance(damping, (int, float)) and not isinstance(damping, bool)
-    if damping != "auto" and not (number and 0 <= float(damping) < np.inf):
+    is_auto = isinstance(damping, str) and damping == "auto"
+    if not is_auto and not (validation.is_number(damping) and float(damping) >= 0):
         raise ValueError(
-            f'damping={damping!r}; expected "auto", or a factor of the mean of the diagonal, at '
+            f'damping={validation.describe(damping)}; expected "auto", or a factor of the mean of the diagonal, at '
             "least 0. Write damping=0.01."
         )
 

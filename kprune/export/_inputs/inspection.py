@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kprune._keras import graphs, hooks, walk
+from kprune._support import validation
 from kprune.export._inputs import signatures
 
 
@@ -39,10 +40,11 @@ def find_signature(
     if input_signature is not None:
         given = isinstance(input_signature, (list, tuple))
         arguments = list(input_signature) if given else [input_signature]
+        _validate(input_signature, arguments)
     elif not model.built:
         raise ValueError(
             f"{model.name} is not built, so its inputs are not known; expected a model that has "
-            "been called. Call it once on data: model(x)."
+            "been called. Write model(x) with a batch x first."
         )
     else:
         arguments = _arguments(model)
@@ -64,6 +66,18 @@ def find_signature(
     nest = tuple(keras.tree.map_structure(lambda _: next(numbers), arguments))
     known = hasattr(model, "inputs") and model.inputs is not None
     return _set_limits(model, signatures.Signature(inputs, nest), retype=free and not known)
+
+
+def _validate(input_signature: Any, arguments: list[Any]) -> None:
+    """Raises TypeError if an input signature holds something other than specs."""
+    for _, leaf in _leaves(arguments):
+        if getattr(leaf, "shape", None) is None or getattr(leaf, "dtype", None) is None:
+            raise TypeError(
+                f"input_signature={validation.describe(input_signature)} holds "
+                f"{validation.describe_kind(leaf)}; expected a keras.InputSpec with shape and dtype "
+                "for each input. Write "
+                'input_signature=[keras.InputSpec(shape=(None, 28, 28), dtype="float32")].'
+            )
 
 
 def _drawn_length(model: Any) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kprune._keras import backend
 from kprune._masking import wrapping
-from kprune._support import registration
+from kprune._support import registration, signatures, validation
 from kprune._support.typing import Array
 from kprune.export import _frame
 from kprune.export._inputs import examples
@@ -27,6 +27,7 @@ from kprune.export._tflite.rules.decisions import Decision
 MIN_SIZE = 1024  # constants with fewer values are not listed
 
 
+@signatures.explained
 def check(
     model: keras.Model | str | os.PathLike[str],
     target: targets.Name = "size",
@@ -66,6 +67,9 @@ def check(
     backend.require_tensorflow("kprune.export.check")
     targets.check_target(target, threads)
     registration.validate_sparsity(sparsity, "sparsity")
+    preparation.check_arguments(quantization, (), batch_size, "model.tflite")
+    if isinstance(model, (str, os.PathLike)):
+        validation.require_file(model, "kprune.export.check(model)")
     name = str(getattr(model, "name", model))
     aim = targets.Target(target, batch_size, threads)
     if isinstance(model, (str, os.PathLike)) and os.fspath(model).endswith(".keras"):
@@ -114,7 +118,6 @@ def _convert(
     Integers are calibrated on drawn inputs: the weights do not depend on them.
     """
     _frame.check_model(model)
-    preparation.check_arguments(quantization, (), batch_size, "model.tflite")
     with (
         tempfile.TemporaryDirectory() as scratch,
         wrapping.stripped(model) as plain,

@@ -8,18 +8,34 @@ from typing import Any
 import keras
 
 from kprune._keras import walk
+from kprune._support import validation
 from kprune.export import _frame, _keras_export, _verification
 from kprune.export._inputs import examples, inspection
 from kprune.export._tflite import conversion, trial
 
+OTHER_NAMES = {  # of other packages
+    "8": "int8",
+    "16": "float16",
+    "dynamic_range": "dynamic",
+    "fp16": "float16",
+    "half": "float16",
+    "int8_dynamic": "dynamic",
+    "uint8": "int8",
+    "weight_only": "dynamic",
+}
+
 
 def check_arguments(quantization: Any, data: Any, batch_size: Any, path: Any) -> None:
     """Raises ValueError if an argument of `to_tflite` is invalid."""
-    if quantization not in trial.TOLERANCES:
+    known = quantization is None or isinstance(quantization, str)
+    if not known or quantization not in trial.TOLERANCES:
+        near = OTHER_NAMES.get(str(quantization).lower()) or validation.nearest(
+            quantization, [each for each in trial.TOLERANCES if each]
+        )
         raise ValueError(
-            f'quantization={quantization!r}; expected None, "float16", "dynamic", "int8" or '
+            f'quantization={validation.describe(quantization)}; expected None, "float16", "dynamic", "int8" or '
             '"int16x8". '
-            f"Write {conversion.format_call(path, 'dynamic')}."
+            f"Write {conversion.format_call(path, near or 'dynamic')}."
         )
     if quantization in conversion.CALIBRATED and data is None:
         raise ValueError(

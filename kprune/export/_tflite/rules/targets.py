@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from kprune._support import validation
 from kprune.export._tflite.format.constants import Constant
 from kprune.export._tflite.format.sparse_array import Layout
 
@@ -98,16 +99,8 @@ class Target:
 
 def check_target(target: object, threads: object) -> None:
     """Raises ValueError if a target or a number of threads is invalid."""
-    if target not in NAMES:
-        raise ValueError(
-            f"target={target!r}; expected {', '.join(map(repr, NAMES[:-1]))} or {NAMES[-1]!r}. "
-            'Write target="size" for the smallest file.'
-        )
-    if not isinstance(threads, int) or threads < 1:
-        raise ValueError(
-            f"threads={threads!r}; expected how many threads the interpreter is given, from 1. "
-            "Write threads=1."
-        )
+    validation.require_choice(target, "target", NAMES)
+    validation.require_whole(threads, "threads")
 
 
 def is_hybrid(constant: Constant) -> bool:
