@@ -142,8 +142,8 @@ class Block(Pattern):
         shape = self.shape if listed else (self.shape,)
         if len(shape) != 2 or not all(validation.is_whole(n) and n > 0 for n in shape):
             raise ValueError(
-                f"shape={validation.describe(self.shape)}; expected two positive whole numbers, weights along the "
-                "input axis and along the output axis. Write Block((4, 1))."
+                f"shape={validation.describe(self.shape)}; expected two positive whole numbers, "
+                "weights along the input axis and along the output axis. Write Block((4, 1))."
             )
         _validate_pooling(self.pooling)
         object.__setattr__(self, "shape", tuple(int(n) for n in shape))
@@ -230,8 +230,8 @@ class NM(Pattern):
         whole = validation.is_whole(self.n) and validation.is_whole(self.m)
         if not whole or not 0 < self.n < self.m:
             raise ValueError(
-                f"NM(n={validation.describe(self.n)}, m={validation.describe(self.m)}); expected whole numbers with 0 < n < m, n weights "
-                "kept of every m. Write NM(2, 4)."
+                f"NM(n={validation.describe(self.n)}, m={validation.describe(self.m)}); expected "
+                "whole numbers with 0 < n < m, n weights kept of every m. Write NM(2, 4)."
             )
 
     @property

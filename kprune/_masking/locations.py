@@ -149,8 +149,8 @@ def validate_filters(include: Any, exclude: Any) -> None:
                 each
             ):
                 raise TypeError(
-                    f"{name}={validation.describe_kind(each)}; expected a regex of a path, a layer, "
-                    "a class of layers, a variable, a function of a variable, or a list of these. "
+                    f"{name}={validation.describe_kind(each)}; expected a regex of a path, a "
+                    "layer, a class of layers, a variable, a function of one, or a list of these. "
                     f'Write {name}="dense".'
                 )
 
@@ -175,8 +175,8 @@ def validate_regex(regex: Any, name: str) -> None:
         re.compile(regex)
     except re.error as error:
         raise ValueError(
-            f"{name}={regex!r} is no regex ({error}); expected one that is searched in the paths of "
-            f"weights. Write {name}={re.escape(regex)!r} for these very characters."
+            f"{name}={regex!r} is no regex ({error}); expected one that is searched in the paths "
+            f"of weights. Write {name}={re.escape(regex)!r} for these very characters."
         ) from error
 
 

@@ -8,7 +8,8 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any
 
-_REPR = reprlib.Repr(maxstring=60, maxother=60, maxlist=4, maxtuple=4, maxdict=4)
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
 
 
 def describe(value: Any) -> str:
@@ -20,11 +21,8 @@ def describe(value: Any) -> str:
     """
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    if (
-        hasattr(value, "shape")
-        and hasattr(value, "dtype")
-        and not isinstance(value, numbers.Number)
-    ):
+    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+    if is_array and not isinstance(value, numbers.Number):
         return f"an array of shape {tuple(value.shape)}"
     return _REPR.repr(value)
 

@@ -33,8 +33,8 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
         per_class: log the sparsity of each class too, as `sparsity/<class>`.
 
     Raises:
-        ValueError: a quality that is not above zero; at the start of training, if the model is not wrapped; at a step, if all weights
-            of a class would be pruned.
+        ValueError: a quality that is not above zero; at the start of training, if the model is not
+            wrapped; at a step, if all weights of a class would be pruned.
 
     Example:
         >>> pruning = kprune.callbacks.ThresholdPruning(quality=0.5, frequency=10)

@@ -150,6 +150,6 @@ def check_batch_size(batch_size: Any, call: str) -> None:
     whole = validation.is_whole(batch_size)
     if batch_size is not None and not (whole and batch_size >= 1):
         raise ValueError(
-            f"batch_size={validation.describe(batch_size)}; expected a number of examples from 1, or None for a free "
-            f"batch. Write {call}."
+            f"batch_size={validation.describe(batch_size)}; expected a number of examples from 1, "
+            f"or None for a free batch. Write {call}."
         )

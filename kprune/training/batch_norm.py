@@ -42,8 +42,8 @@ def recalibrate_batch_norm(model: M, data: calibration.Data, batch_size: int = 1
 
     Raises:
         TypeError: the model is not of Keras 3, or the data are no arrays.
-        ValueError: the model is not built, there is no data, the model does not take it, or it leads to NaN. The
-            statistics then stay as they were.
+        ValueError: the model is not built, there is no data, the model does not take it, or it
+            leads to NaN. The statistics then stay as they were.
 
     Example:
         >>> model = kprune.recalibrate_batch_norm(model, x)

@@ -94,7 +94,8 @@ def proximal_strength(
         The `strength` for `ReweightedProximal`.
 
     Raises:
-        ValueError: the model is not wrapped or not compiled, an argument is out of range, or all learning rates are zero.
+        ValueError: the model is not wrapped or not compiled, an argument is out of range, or all
+            learning rates are zero.
 
     Example:
         >>> strength = kprune.training.proximal_strength(kprune.wrap(model), 0.8, steps=200)

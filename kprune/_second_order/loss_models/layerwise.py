@@ -192,8 +192,8 @@ def validate_damping(damping: Damping) -> None:
     is_auto = isinstance(damping, str) and damping == "auto"
     if not is_auto and not (validation.is_number(damping) and float(damping) >= 0):
         raise ValueError(
-            f'damping={validation.describe(damping)}; expected "auto", or a factor of the mean of the diagonal, at '
-            "least 0. Write damping=0.01."
+            f'damping={validation.describe(damping)}; expected "auto", or a factor of the mean of '
+            "the diagonal, at least 0. Write damping=0.01."
         )
 
 

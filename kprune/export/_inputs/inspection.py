@@ -74,8 +74,8 @@ def _validate(input_signature: Any, arguments: list[Any]) -> None:
         if getattr(leaf, "shape", None) is None or getattr(leaf, "dtype", None) is None:
             raise TypeError(
                 f"input_signature={validation.describe(input_signature)} holds "
-                f"{validation.describe_kind(leaf)}; expected a keras.InputSpec with shape and dtype "
-                "for each input. Write "
+                f"{validation.describe_kind(leaf)}; expected a keras.InputSpec with shape and "
+                "dtype for each input. Write "
                 'input_signature=[keras.InputSpec(shape=(None, 28, 28), dtype="float32")].'
             )
 

@@ -29,12 +29,12 @@ def check_arguments(quantization: Any, data: Any, batch_size: Any, path: Any) ->
     """Raises ValueError if an argument of `to_tflite` is invalid."""
     known = quantization is None or isinstance(quantization, str)
     if not known or quantization not in trial.TOLERANCES:
-        near = OTHER_NAMES.get(str(quantization).lower()) or validation.nearest(
+        near: Any = OTHER_NAMES.get(str(quantization).lower()) or validation.nearest(
             quantization, [each for each in trial.TOLERANCES if each]
         )
         raise ValueError(
-            f'quantization={validation.describe(quantization)}; expected None, "float16", "dynamic", "int8" or '
-            '"int16x8". '
+            f'quantization={validation.describe(quantization)}; expected None, "float16", '
+            '"dynamic", "int8" or "int16x8". '
             f"Write {conversion.format_call(path, near or 'dynamic')}."
         )
     if quantization in conversion.CALIBRATED and data is None:
