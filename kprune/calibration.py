@@ -225,8 +225,8 @@ class Calibration:
         matches = len(expected) == len(shapes) and all(map(_is_accepted, shapes, expected))
         if expected and not matches:
             raise ValueError(
-                f"The data of {self.caller} has inputs of shape {_join_shapes(shapes)}; "
-                f"{self.model.name} takes {_join_shapes(expected)}. Batches go into a list or a "
+                f"The data of {self.caller} has inputs of shape {_join_shapes(shapes)}; expected "
+                f"{_join_shapes(expected)}, which {self.model.name} takes. Batches go into a list or a "
                 f"data set, whole arrays into one tuple: write {self.caller}((x, y))."
             )
         for array in arrays:

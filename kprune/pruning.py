@@ -108,6 +108,7 @@ def step(
     """
     models.require_layer(model, "kprune.step(model, schedule, optimizer.iterations)")
     step = _validate_step(step)
+    validation.require_flag(last, "last")
     schedule = schedules.get(schedule)
     if not schedule.is_resolved:
         raise ValueError(

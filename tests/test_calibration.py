@@ -73,7 +73,7 @@ def test_inputs_alone_and_by_name():
     assert batch.size == 5 and batch.y is None and set(batch.x) == {"a", "b"}
     (batch,) = Calibration(X, mlp(), "test", labelled=False)
     assert batch.size == 7
-    with pytest.raises(ValueError, match=r"takes \(None, 2\), \(None, 3\)"):
+    with pytest.raises(ValueError, match=r"expected \(None, 2\), \(None, 3\)"):
         list(Calibration(np.ones((5, 2)), model, "test", labelled=False))
 
 

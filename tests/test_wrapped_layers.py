@@ -164,7 +164,7 @@ def test_a_layer_is_marked_once():
     assert isinstance(layer, kprune.Pruned) and kprune.wrap(layer, pattern="2:4") is layer
     with pytest.raises(ValueError, match=r"pattern NM\(n=2, m=4\).*Write kprune.strip\(layer\)"):
         kprune.Pruned(layer)
-    with pytest.raises(TypeError, match="expected a layer of Keras 3"):
+    with pytest.raises(TypeError, match="expected a model or layer of Keras 3"):
         kprune.Pruned("dense")
     assert kprune.strip(layer) is layer and not isinstance(layer, kprune.Pruned)
     layer.build((None, 8))

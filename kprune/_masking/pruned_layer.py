@@ -1,13 +1,15 @@
 """Marks single layers that get masks once they are built."""
 
 import contextlib
+import warnings
 from typing import Any, TypeVar
 
 import keras
 
 from kprune import patterns
-from kprune._keras import backend, compiled, hooks, models, state
+from kprune._keras import backend, compiled, hooks, models, state, walk
 from kprune._masking import locations, masks
+from kprune._support import signatures
 
 L = TypeVar("L", bound=keras.layers.Layer)
 
@@ -33,7 +35,7 @@ class Pruned(metaclass=_LayersWithMasks):
     `w <- where(mask, w, 0)` after every update of the optimizer.
 
     Args:
-        layer: any Keras layer. Layers without a kernel are left alone.
+        layer: any Keras layer with a kernel.
         pattern: what of its kernels is pruned as one piece: a `kprune.patterns.Pattern` or its
             name.
 
@@ -42,11 +44,14 @@ class Pruned(metaclass=_LayersWithMasks):
 
     Raises:
         TypeError: what came is no Keras layer.
+        ValueError: the layer is built and has no kernel, or is marked with another pattern. If it
+            turns out when it is built later, that is a warning.
 
     Example:
         >>> keras.Sequential([kprune.Pruned(keras.layers.Dense(300)), keras.layers.Dense(10)])
     """
 
+    @signatures.explained
     def __new__(cls, layer: L, pattern: Any = "unstructured") -> L:  # type: ignore[misc]
         """Marks the layer and returns it."""
         if not isinstance(layer, keras.layers.Layer):
@@ -58,20 +63,24 @@ def mark(layer: L, pattern: patterns.Pattern) -> L:
     """Gives a layer masks now, if it is built, and otherwise when it has been built.
 
     Raises:
-        ValueError: the layer is marked already, with another pattern.
+        ValueError: the layer is marked already, with another pattern, or has no kernel.
     """
     held = pattern_of(layer)
     if held is not None:
         if held != pattern:
             raise ValueError(
-                f"{layer.name} is wrapped already, with pattern {held}; got {pattern}. "
+                f"{layer.name} is wrapped already, with pattern {held}, which is expected again; got {pattern}. "
                 "Write kprune.strip(layer) first."
             )
         return layer
+    if _lacks_kernel(layer):
+        raise ValueError(
+            f"{_explain_lack(layer)} Write kprune.wrap(model) for all kernels of a model."
+        )
     state.put(layer, _PATTERN, pattern)
     if not complete(layer):
         waiting = contextlib.ExitStack()
-        waiting.enter_context(hooks.after_build(layer, lambda: _add_masks(layer)))
+        waiting.enter_context(hooks.after_build(layer, lambda: _add_masks_after_build(layer)))
         state.put(layer, _WAITING, waiting)
     return layer
 
@@ -101,6 +110,27 @@ def complete(layer: keras.layers.Layer) -> bool:
     if _add_masks(layer):
         compiled.forget(layer)
     return True
+
+
+def _lacks_kernel(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer is built, with all layers in it, and has no kernel."""
+    is_built = all(each.built for each in walk.layers(layer))
+    return is_built and not locations.find_prunable(layer)[0]
+
+
+def _explain_lack(layer: keras.layers.Layer) -> str:
+    return (
+        f"{layer.name} is a {type(layer).__name__}, which has no kernel, so nothing of it can be "
+        'pruned; expected a layer with variables whose names end in "kernel" or "embeddings".'
+    )
+
+
+def _add_masks_after_build(layer: keras.layers.Layer) -> None:
+    """Adds masks to a layer that has been built; warns if it has no kernel."""
+    if not _add_masks(layer) and _lacks_kernel(layer):
+        warnings.warn(
+            f"{_explain_lack(layer)} Write the layer without kprune.Pruned.", stacklevel=2
+        )
 
 
 def _add_masks(layer: keras.layers.Layer) -> bool:

@@ -9,7 +9,7 @@ import keras
 from kprune import patterns
 from kprune._keras import backend, compiled, fits, models, state, walk
 from kprune._masking import copying, locations, masked_weights, masks, pruned_layer
-from kprune._support import signatures
+from kprune._support import signatures, validation
 
 L = TypeVar("L", bound=keras.layers.Layer)
 
@@ -31,7 +31,7 @@ def wrap(
     it from now on keeps pruned weights at zero, a model that holds it and was compiled before too.
     Nothing is pruned yet: exact zeros that are there already stay zero. A second call adds what
     the first left out, each with its own pattern. A layer that is no model, built or not, gets
-    masks for all of its kernels.
+    masks for all of its kernels; one that has none is an error, or a warning once it is built.
 
     `w <- where(mask, w, 0)` after every update of the optimizer.
 
@@ -61,13 +61,21 @@ def wrap(
     locations.validate_filters(include, exclude)
     locations.validate_classes(classes)
     if not isinstance(model, keras.Model):
+        if include is not None or exclude is not None:
+            name, value = ("include", include) if include is not None else ("exclude", exclude)
+            raise ValueError(
+                f"{name}={validation.describe(value)} came with the layer {model.name}; expected "
+                "it with a whole model, for of a layer all kernels get masks. "
+                "Write kprune.wrap(layer, pattern=...)."
+            )
         return pruned_layer.mark(model, pattern)
     _check_built(model)
     chosen, _ = locations.find_prunable(model, include, exclude)
     if not chosen:
         raise ValueError(
-            f"{model.name} has no kernel to prune; expected floating variables of two axes or more "
-            'whose names end in "kernel" or "embeddings". Name others with '
+            f"{model.name} has no kernel to prune with include={validation.describe(include)}, "
+            f"exclude={validation.describe(exclude)}; expected floating variables of two axes or "
+            'more whose names end in "kernel" or "embeddings". For others write '
             'kprune.wrap(model, include=lambda variable: variable.name == "...").'
         )
     labels = locations.labels(chosen, classes)
@@ -78,8 +86,8 @@ def wrap(
             new.append((location, label))
         elif held.weight.pattern != pattern:
             raise ValueError(
-                f"{location.path} is wrapped already, with pattern {held.weight.pattern}; got "
-                f"{pattern}. Write kprune.strip(model) first."
+                f"{location.path} is wrapped already, with pattern {held.weight.pattern}, which is "
+                f"expected again; got pattern {pattern}. Write kprune.strip(model) first."
             )
     if new:
         holder = masks.attached(model) or masks.Masks()

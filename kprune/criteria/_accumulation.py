@@ -35,8 +35,8 @@ class Accumulation:
         accumulated = slot_variables.values(model, self.slot, weights)
         if accumulated is None or not any(array.any() for array in accumulated.values()):
             raise ValueError(
-                f'criterion="{self.slot}" accumulates its scores over the updates of a '
-                f"training, and there was none yet in {model.name}. Give the schedule a later "
-                f'begin_step, or train within kprune.training.accumulating(model, "{self.slot}").'
+                f'criterion="{self.slot}" accumulates its scores over the updates of a training, '
+                f"and there was none yet in {model.name}; expected some. Write a later begin_step "
+                f'in the schedule, or train within kprune.training.accumulating(model, "{self.slot}").'
             )
         return accumulated

@@ -28,7 +28,6 @@ FUNCTIONS = {
     "strip": kprune.strip,
     "project": kprune.project,
     "masked_weights": kprune.masked_weights,
-    "Pruned": kprune.Pruned,
     "recalibrate": lambda model: kprune.recalibrate_batch_norm(model, np.zeros((4, 12))),
     "thresholds.of": lambda model: kprune.thresholds.of(model, 1.0),
     "thresholds.targets": lambda model: kprune.thresholds.targets(model, {"plain/hidden": 0.1}),
@@ -51,19 +50,33 @@ MODELS = {
 }
 UNBUILT = {
     f"{name}(unbuilt)": wrong(
-        lambda w, function=function: function(w.unbuilt), ValueError, "unbuilt is not built", "model(x)"
+        lambda w, function=function: function(w.unbuilt),
+        ValueError,
+        "unbuilt is not built",
+        "model(x)",
     )
     for name, function in FUNCTIONS.items()
     # These say the truth of a model without weights, or wait until it is built.
-    if name not in ("strip", "project", "masked_weights", "Pruned", "stripped")
+    if name not in ("strip", "project", "masked_weights", "stripped")
 }
 NOT_WRAPPED = {
     f"{name}(not wrapped)": wrong(
         lambda w, function=function: function(w.model), ValueError, "plain", "kprune.wrap(model)"
     )
     for name, function in FUNCTIONS.items()
-    if name in ("step", "share_weights", "clusters", "Snapshot", "proximal_strength", "accumulating",
-                "regularized", "sharing", "thresholds.of", "thresholds.targets")
+    if name
+    in (
+        "step",
+        "share_weights",
+        "clusters",
+        "Snapshot",
+        "proximal_strength",
+        "accumulating",
+        "regularized",
+        "sharing",
+        "thresholds.of",
+        "thresholds.targets",
+    )
 }
 # What comes in place of a sparsity, and the sparsity in the line to write.
 NO_SPARSITIES = {
@@ -88,7 +101,9 @@ NO_SPARSITIES = {
 SPARSITIES = {
     f"prune({name})": wrong(
         lambda w, value=value: kprune.prune(w.model, value),
-        ValueError, "sparsity=", f"Write sparsity={line}",
+        ValueError,
+        "sparsity=",
+        f"Write sparsity={line}",
     )
     for name, (value, line) in NO_SPARSITIES.items()
 }
@@ -96,7 +111,9 @@ PRUNE = {
     "mapping: empty": wrong(lambda w: kprune.prune(w.model, {}), ValueError, "sparsity={}"),
     "mapping: percent": wrong(
         lambda w: kprune.prune(w.model, {"plain/hidden": 90}),
-        ValueError, "sparsity['plain/hidden']=90", "0.9",
+        ValueError,
+        "sparsity['plain/hidden']=90",
+        "0.9",
     ),
     "mapping: unknown class": wrong(
         lambda w: kprune.prune(w.model, {"hiden": 0.5}), ValueError, "'hiden'", '"plain/hidden"'
@@ -105,7 +122,9 @@ PRUNE = {
         lambda w: kprune.prune(w.model, {0: 0.5}), TypeError, "{0: 0.5}", "mapping from the name"
     ),
     "mapping: beside an allocation": wrong(
-        lambda w: kprune.prune(w.model, {"plain/hidden": 0.5}, allocation="erk"), ValueError, "ERK()"
+        lambda w: kprune.prune(w.model, {"plain/hidden": 0.5}, allocation="erk"),
+        ValueError,
+        "ERK()",
     ),
     "schedule": wrong(
         lambda w: kprune.prune(w.model, Constant(0.5)), TypeError, "Constant(", "callbacks.Pruning"
@@ -118,7 +137,9 @@ PRUNE = {
     ),
     "criterion: class": wrong(
         lambda w: kprune.prune(w.model, 0.5, kprune.criteria.OBS),
-        TypeError, "the class OBS", "kprune.criteria.OBS()",
+        TypeError,
+        "the class OBS",
+        "kprune.criteria.OBS()",
     ),
     "criterion: None": wrong(
         lambda w: kprune.prune(w.model, 0.5, None), TypeError, "criterion=None", '"magnitude"'
@@ -132,19 +153,27 @@ PRUNE = {
     ),
     "allocation: uniform": wrong(
         lambda w: kprune.prune(w.model, 0.5, allocation="uniform"),
-        ValueError, "'uniform'", 'allocation="class_uniform"',
+        ValueError,
+        "'uniform'",
+        'allocation="class_uniform"',
     ),
     "allocation: global": wrong(
         lambda w: kprune.prune(w.model, 0.5, allocation="global"),
-        ValueError, "'global'", 'allocation="class_blind"',
+        ValueError,
+        "'global'",
+        'allocation="class_blind"',
     ),
     "allocation: class": wrong(
         lambda w: kprune.prune(w.model, 0.5, allocation=kprune.allocations.ERK),
-        TypeError, "the class ERK", "kprune.allocations.ERK()",
+        TypeError,
+        "the class ERK",
+        "kprune.allocations.ERK()",
     ),
     "allocation: a criterion": wrong(
         lambda w: kprune.prune(w.model, 0.5, allocation=kprune.criteria.Magnitude()),
-        TypeError, "allocation=Magnitude()", '"class_blind"',
+        TypeError,
+        "allocation=Magnitude()",
+        '"class_blind"',
     ),
     "allocation: None": wrong(
         lambda w: kprune.prune(w.model, 0.5, allocation=None), TypeError, "allocation=None"
@@ -155,26 +184,35 @@ PRUNE = {
     "refit: True": wrong(lambda w: kprune.prune(w.model, 0.5, refit=True), TypeError, "refit=True"),
     "refit: class": wrong(
         lambda w: kprune.prune(w.model, 0.5, refit=kprune.refits.LeastSquares),
-        TypeError, "kprune.refits.LeastSquares()",
+        TypeError,
+        "kprune.refits.LeastSquares()",
     ),
     "refit: without data": wrong(
         lambda w: kprune.prune(w.model, 0.5, refit="least_squares"), ValueError, "LeastSquares(x)"
     ),
     "pattern": wrong(
         lambda w: kprune.prune(w.model, 0.5, pattern="2:4"),
-        TypeError, "pattern='2:4'", "kprune.wrap(model, pattern='2:4')",
+        TypeError,
+        "pattern='2:4'",
+        "kprune.wrap(model, pattern='2:4')",
     ),
     "include": wrong(
-        lambda w: kprune.prune(w.model, 0.5, include="hidden"), TypeError, "kprune.wrap(model, include="
+        lambda w: kprune.prune(w.model, 0.5, include="hidden"),
+        TypeError,
+        "kprune.wrap(model, include=",
     ),
     "data": wrong(
-        lambda w: kprune.prune(w.model, 0.5, "obs", data=w.x), TypeError, "kprune.criteria.OBS(data)"
+        lambda w: kprune.prune(w.model, 0.5, "obs", data=w.x),
+        TypeError,
+        "kprune.criteria.OBS(data)",
     ),
     "amount": wrong(lambda w: kprune.prune(w.model, amount=0.5), TypeError, "Write sparsity=0.5"),
     "method": wrong(
         lambda w: kprune.prune(w.model, 0.5, method="obs"), TypeError, "Write criterion='obs'"
     ),
-    "no sparsity": wrong(lambda w: kprune.prune(w.model), TypeError, "sparsity", "prune(model, 0.9)"),
+    "no sparsity": wrong(
+        lambda w: kprune.prune(w.model), TypeError, "sparsity", "prune(model, 0.9)"
+    ),
     "sparsity twice": wrong(
         lambda w: kprune.prune(w.model, 0.5, sparsity=0.5), TypeError, "gives sparsity twice"
     ),
@@ -184,9 +222,7 @@ PRUNE = {
     "movement, untrained": wrong(
         lambda w: kprune.prune(w.model, 0.5, "movement"), ValueError, '"movement"', "accumulating"
     ),
-    "a layer without masks": wrong(
-        lambda w: kprune.prune(w.layer, 0.5), ValueError, "layer"
-    ),
+    "a layer without masks": wrong(lambda w: kprune.prune(w.layer, 0.5), ValueError, "layer"),
 }
 STEP = {
     "1.5": wrong(lambda w: kprune.step(w.wrapped, Constant(0.5), 1.5), TypeError, "step=1.5"),
@@ -199,17 +235,23 @@ STEP = {
     ),
     "optimizer": wrong(
         lambda w: kprune.step(w.wrapped, Constant(0.5), w.wrapped.optimizer),
-        TypeError, "step=", "optimizer.iterations",
+        TypeError,
+        "step=",
+        "optimizer.iterations",
     ),
     "missing": wrong(
         lambda w: kprune.step(w.wrapped, Constant(0.5)), TypeError, "optimizer.iterations"
     ),
     "fractions": wrong(
         lambda w: kprune.step(w.wrapped, kprune.schedules.PolynomialDecay(0.0, 0.9, 0.0, 0.5), 1),
-        ValueError, "schedule.resolve(steps)",
+        ValueError,
+        "schedule.resolve(steps)",
     ),
     "sparsity for a schedule": wrong(
-        lambda w: kprune.step(w.wrapped, 0.5, 1), TypeError, "schedule=0.5", "PolynomialDecay(0.0, 0.5)"
+        lambda w: kprune.step(w.wrapped, 0.5, 1),
+        TypeError,
+        "schedule=0.5",
+        "PolynomialDecay(0.0, 0.5)",
     ),
     "schedule: class": wrong(
         lambda w: kprune.step(w.wrapped, Constant, 1), TypeError, "the class Constant"
@@ -247,7 +289,9 @@ WRAP = {
     "classes: word": wrong(
         lambda w: kprune.wrap(w.model, classes="layers"), ValueError, "'layers'", 'classes="layer"'
     ),
-    "classes: None": wrong(lambda w: kprune.wrap(w.model, classes=None), ValueError, "classes=None"),
+    "classes: None": wrong(
+        lambda w: kprune.wrap(w.model, classes=None), ValueError, "classes=None"
+    ),
     "classes: number": wrong(lambda w: kprune.wrap(w.model, classes=3), ValueError, "classes=3"),
     "classes: no regex": wrong(
         lambda w: kprune.wrap(w.model, classes={"all": "["}), ValueError, "classes['all']='['"
@@ -256,16 +300,22 @@ WRAP = {
         lambda w: kprune.wrap(w.model, classes={"all": w.layer}), TypeError, "classes['all']"
     ),
     "pattern: 4x1": wrong(
-        lambda w: kprune.wrap(w.model, pattern="4x1"), ValueError, "'4x1'", "kprune.patterns.Block((4, 1))"
+        lambda w: kprune.wrap(w.model, pattern="4x1"),
+        ValueError,
+        "'4x1'",
+        "kprune.patterns.Block((4, 1))",
     ),
-    "pattern: 2-4": wrong(lambda w: kprune.wrap(w.model, pattern="2-4"), ValueError, "'2-4'", "2:4"),
+    "pattern: 2-4": wrong(
+        lambda w: kprune.wrap(w.model, pattern="2-4"), ValueError, "'2-4'", "2:4"
+    ),
     "pattern: 4:2": wrong(lambda w: kprune.wrap(w.model, pattern="4:2"), ValueError, "n=4, m=2"),
     "pattern: structured": wrong(
         lambda w: kprune.wrap(w.model, pattern="structured"), ValueError, 'pattern="channel"'
     ),
     "pattern: class": wrong(
         lambda w: kprune.wrap(w.model, pattern=kprune.patterns.Channel),
-        TypeError, "kprune.patterns.Channel()",
+        TypeError,
+        "kprune.patterns.Channel()",
     ),
     "pattern: tuple": wrong(
         lambda w: kprune.wrap(w.model, pattern=(4, 1)), TypeError, "pattern=(4, 1)"
@@ -277,7 +327,9 @@ WRAP = {
         lambda w: kprune.wrap(w.model, sparsity=0.5), TypeError, "kprune.prune(model, sparsity=0.5)"
     ),
     "schedule": wrong(
-        lambda w: kprune.wrap(w.model, pruning_schedule=Constant(0.5)), TypeError, "pruning_schedule"
+        lambda w: kprune.wrap(w.model, pruning_schedule=Constant(0.5)),
+        TypeError,
+        "pruning_schedule",
     ),
     "criterion": wrong(
         lambda w: kprune.wrap(w.model, criterion="obs"), TypeError, "criterion='obs'"
@@ -287,7 +339,7 @@ WRAP = {
         lambda w: kprune.wrap(keras.layers.Dropout(0.5, name="drop")), ValueError, "drop", "kernel"
     ),
     "Pruned(Dropout)": wrong(
-        lambda w: kprune.Pruned(keras.layers.Flatten(name="flat")), ValueError, "flat", "kernel"
+        lambda w: kprune.Pruned(keras.layers.ReLU(name="flat")), ValueError, "flat", "kernel"
     ),
     "layer with include": wrong(
         lambda w: kprune.wrap(w.layer, include="kernel"), ValueError, "include='kernel'"
@@ -302,11 +354,16 @@ WRAP = {
 REPORTS = {
     name: wrong(
         lambda w, name=name: getattr(kprune.prune(w.wrapped, 0.5), name),
-        AttributeError, repr(name), "line of its own",
+        AttributeError,
+        repr(name),
+        "line of its own",
     )
     for name in ("save", "fit", "predict", "summary", "layers", "compile", "export", "weights")
 }
 OTHERS = {
+    "Pruned: path": wrong(lambda w: kprune.Pruned("m.keras"), TypeError, "'m.keras', a str"),
+    "Pruned: class": wrong(lambda w: kprune.Pruned(Dense), TypeError, "the class Dense"),
+    "Pruned: number": wrong(lambda w: kprune.Pruned(300), TypeError, "300, a int", "Dense(300)"),
     "report: keyword": wrong(
         lambda w: kprune.report(w.model, verbose=True), TypeError, "verbose=True", "report(model)"
     ),
@@ -351,7 +408,9 @@ OTHERS = {
         lambda w: kprune.thresholds.targets(w.wrapped, {"head": 0.1}), ValueError, "'head'"
     ),
     "targets: text": wrong(
-        lambda w: kprune.thresholds.targets(w.wrapped, {"wrapped/hidden": "low"}), ValueError, "'low'"
+        lambda w: kprune.thresholds.targets(w.wrapped, {"wrapped/hidden": "low"}),
+        ValueError,
+        "'low'",
     ),
     "targets: all": wrong(
         lambda w: kprune.thresholds.targets(w.wrapped, {"wrapped/hidden": 99.0}), ValueError, "99"
