@@ -139,6 +139,7 @@ class Calibration:
             batches = (_take_rows(arrays, slice(i, i + self.batch_size)) for i in starts)
         first = 0
         for batch in progress.track(batches, what, total):
+            self._validate_batch(batch)
             x, y, sample_weight = _unpack(batch)
             self._validate_arrays(x)
             if self.labelled and y is None:
@@ -226,8 +227,8 @@ class Calibration:
         if expected and not matches:
             raise ValueError(
                 f"The data of {self.caller} has inputs of shape {_join_shapes(shapes)}; expected "
-                f"{_join_shapes(expected)}, which {self.model.name} takes. Batches go into a list or a "
-                f"data set, whole arrays into one tuple: write {self.caller}((x, y))."
+                f"{_join_shapes(expected)}, which {self.model.name} takes. Batches go into a list "
+                f"or a data set, whole arrays into one tuple: write {self.caller}((x, y))."
             )
         for array in arrays:
             floating = "float" in getattr(array.dtype, "name", str(array.dtype))
@@ -237,6 +238,15 @@ class Calibration:
                     f"{first + len(array) - 1}; expected finite numbers. To find them write "
                     "numpy.argwhere(~numpy.isfinite(x))."
                 )
+
+    def _validate_batch(self, batch: Any) -> None:
+        """Raises TypeError if a batch is a list of numbers or of single samples."""
+        if isinstance(batch, (list, tuple)) and not 1 <= len(batch) <= 3:
+            held = validation.describe_kind(batch[0]) if batch else "nothing"
+            raise TypeError(
+                f"The data of {self.caller} has a batch that is a {type(batch).__name__} of "
+                f"{len(batch)}, the first {held}; expected {self._describe_expected()}"
+            )
 
     def _validate_arrays(self, x: Any) -> None:
         """Raises TypeError if a batch is made of something other than arrays."""

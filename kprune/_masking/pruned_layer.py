@@ -69,8 +69,8 @@ def mark(layer: L, pattern: patterns.Pattern) -> L:
     if held is not None:
         if held != pattern:
             raise ValueError(
-                f"{layer.name} is wrapped already, with pattern {held}, which is expected again; got {pattern}. "
-                "Write kprune.strip(layer) first."
+                f"{layer.name} is wrapped already, with pattern {held}, which is expected again; "
+                f"got {pattern}. Write kprune.strip(layer) first."
             )
         return layer
     if _lacks_kernel(layer):

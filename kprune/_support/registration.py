@@ -104,7 +104,7 @@ def resolve(
 
 def _quote(name: str) -> str:
     """Returns a name in quotes, and a call such as `kprune.patterns.Block((4, 1))` as it is."""
-    return name if name.startswith("kprune.") else f'"{name}"'
+    return name if name.startswith("kprune.") else repr(name)
 
 
 def _suggest_member(
@@ -112,7 +112,9 @@ def _suggest_member(
 ) -> str:
     """Returns the line to write for what is no name, no config and no member."""
     if isinstance(identifier, type) and issubclass(identifier, family):
-        name = f"kprune.{family.__module__.split('.')[1]}.{identifier.__name__}"
+        package = family.__module__.split(".")[1]
+        package = "criteria" if package.startswith("_") else package  # the estimators of OBD
+        name = f"kprune.{package}.{identifier.__name__}"
         return f"Write {argument}={name}(), an instance."
     if hasattr(identifier, "shape"):
         return f'Write {argument}="{next(iter(members))}"; data goes into one tuple (x, y).'

@@ -21,8 +21,7 @@ def describe(value: Any) -> str:
     """
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
-    if is_array and not isinstance(value, numbers.Number):
+    if hasattr(value, "dtype") and getattr(value, "shape", ()) != ():
         return f"an array of shape {tuple(value.shape)}"
     return _REPR.repr(value)
 

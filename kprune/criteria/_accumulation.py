@@ -37,6 +37,7 @@ class Accumulation:
             raise ValueError(
                 f'criterion="{self.slot}" accumulates its scores over the updates of a training, '
                 f"and there was none yet in {model.name}; expected some. Write a later begin_step "
-                f'in the schedule, or train within kprune.training.accumulating(model, "{self.slot}").'
+                "in the schedule, or train within "
+                f'kprune.training.accumulating(model, "{self.slot}").'
             )
         return accumulated

@@ -77,8 +77,8 @@ class OBS(_layerwise.LayerwiseCriterion):
         validation.require_choice(self.fisher, "fisher", ("gauss_newton", "empirical_fisher"))
         if self.sequential and self.hessian != "layerwise":
             raise ValueError(
-                f'sequential=True came with hessian="{self.hessian}"; it needs '
-                'hessian="layerwise". Write sequential=False.'
+                f'sequential=True came with hessian="{self.hessian}"; expected it with '
+                'hessian="layerwise" alone. Write sequential=False.'
             )
         validation.require_whole(self.block_size, "block_size", write=64)
 

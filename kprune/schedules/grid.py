@@ -78,12 +78,13 @@ class Grid(registration.Member):
         )
 
     def _validate_steps(self) -> None:
-        for name in ("begin_step", "end_step", "frequency"):
+        for name in ("begin_step", "frequency", "end_step"):
             value = getattr(self, name)
             if isinstance(value, float) and not 0 <= value <= 1:
+                whole = max(0, int(value)) if math.isfinite(value) else 100
                 raise ValueError(
-                    f"{name}={value}: a float is a fraction of the fit and lies in [0, 1]; a step "
-                    f"is a whole number. Write {name}={max(0, int(value))}."
+                    f"{name}={value}: a float is a fraction of the fit; expected one in [0, 1], or "
+                    f"a step, which is a whole number. Write {name}={whole}."
                 )
             if not isinstance(value, (numbers.Integral, float)) or isinstance(value, bool):
                 raise TypeError(
@@ -98,8 +99,8 @@ class Grid(registration.Member):
                 )
         if type(self.begin_step) is type(self.end_step) and self.end_step < self.begin_step:
             raise ValueError(
-                f"end_step={self.end_step} precedes begin_step={self.begin_step}; a schedule ends "
-                f"at its begin or after it. Write begin_step={self.end_step}, "
+                f"end_step={self.end_step} precedes begin_step={self.begin_step}; expected an end "
+                f"at the begin or after it. Write begin_step={self.end_step}, "
                 f"end_step={self.begin_step}."
             )
 

@@ -45,7 +45,7 @@ class World:
         self.wrapped.fit(self.x, self.y, batch_size=16, verbose=0)
         kprune.prune(self.wrapped, 0.5)
         kprune.wrap(self.dense)
-        self.uncompiled = keras.Sequential([keras.Input((12,)), layers.Dense(4, name="only")])
+        self.uncompiled = keras.Sequential([keras.Input((12,)), layers.Dense(4)], name="uncompiled")
         self.unbuilt = keras.Sequential([layers.Dense(4)], name="unbuilt")
         self.layer = layers.Dense(3, name="layer")
         self.file = folder / "model.kprune"

@@ -2,9 +2,9 @@
 
 import keras
 import numpy as np
-from wrong_calls import wrong
 
 import kprune
+from wrong_calls import wrong
 
 Dense = keras.layers.Dense
 Constant = kprune.schedules.Constant
