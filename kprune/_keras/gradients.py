@@ -12,6 +12,7 @@ import keras
 
 from kprune._keras import backend, borrowing, compiled, fits, optimizers
 from kprune._keras.tensorflow import tf
+from kprune._support import validation
 
 
 @contextlib.contextmanager
@@ -27,8 +28,14 @@ def transform(
             gradients that the optimizer is to apply.
 
     Raises:
+        TypeError: `optimizer` is something else.
         ValueError: there is no optimizer.
     """
+    if optimizer is not None and not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise TypeError(
+            f"optimizer={validation.describe_kind(optimizer)}; expected the Keras optimizer that "
+            "updates the model. Write optimizer=keras.optimizers.Adam(1e-3), the one of your loop."
+        )
     optimizer = optimizer or getattr(model, "optimizer", None)
     if optimizer is None:
         raise ValueError(

@@ -45,6 +45,12 @@ def require_built(model: keras.layers.Layer, call: str) -> None:
         )
 
 
+def quantization(layer: keras.layers.Layer) -> str | None:
+    """Returns how Keras has quantized a layer, such as "int8"; `None` where it has not."""
+    mode: str | None = getattr(layer, "quantization_mode", None)
+    return mode
+
+
 def _explain(model: Any, expected: str, call: str) -> str:
     """Returns what came in place of a model, what was expected, and the line to write."""
     if private.is_legacy(model):

@@ -50,11 +50,26 @@ def require(model: keras.layers.Layer) -> list[Weight]:
     found = find(model)
     if not found:
         models.require_built(model, "kprune.wrap(model)")
+        require_kernels(model)
         raise ValueError(
             f"{model.name} has no masks; expected a wrapped model. "
             "Write kprune.wrap(model) before this line."
         )
     return found
+
+
+def require_kernels(model: keras.layers.Layer) -> None:
+    """Raises ValueError if Keras has quantized kernels that had masks."""
+    quantized = [each.name for each in walk.layers(model) if models.quantization(each) is not None]
+    if quantized:
+        holders = (masks.attached(each) for each in masks.holders(model))
+        had_masks = sum(len(each.variables) for each in holders if each is not None)
+        if had_masks > len(find(model)):
+            raise ValueError(
+                f"{', '.join(quantized)} of {model.name} were quantized while wrapped, so "
+                "their masks belong to kernels that are gone; expected a model that is stripped "
+                'before model.quantize("int8"). Write kprune.strip(model): zeros stay zero.'
+            )
 
 
 @signatures.explained

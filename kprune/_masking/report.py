@@ -191,13 +191,14 @@ def report(model: keras.Model) -> Report:
 
     Raises:
         TypeError: the model is not of Keras 3.
-        ValueError: the model is not built.
+        ValueError: the model is not built, or was quantized by Keras while it was wrapped.
 
     Example:
         >>> print(kprune.report(model))
     """
     models.require_layer(model, "kprune.report(model)")
     models.require_built(model, "kprune.report(model)")
+    masked_weights.require_kernels(model)
     masked = {id(weight.variable): weight for weight in masked_weights.find(model)}
     prunable, others = locations.find_prunable(model)
     reasons = {id(location.variable): reason for location, reason in others}
@@ -207,7 +208,7 @@ def report(model: keras.Model) -> Report:
         weight = masked.get(id(variable))
         if weight is not None:
             pruned.append(_of_mask(weight))
-        elif not masked and id(variable) not in reasons:
+        elif not masked and (id(variable) not in reasons or _is_int8_kernel(location)):
             kept = int(np.count_nonzero(backend.read(variable)))
             label = location.path.rsplit("/", 1)[0]
             pruned.append(
@@ -219,6 +220,12 @@ def report(model: keras.Model) -> Report:
             reason = reasons.get(id(variable), "left out by kprune.wrap")
             unpruned.append(UnprunedWeight(location.path, tuple(variable.shape), size, reason))
     return Report(model.name, tuple(pruned), tuple(unpruned))
+
+
+def _is_int8_kernel(location: locations.Location) -> bool:
+    """Returns whether Keras has quantized a kernel to int8, in which zeros stay zero."""
+    is_int8 = models.quantization(location.layer) == "int8" and location.variable.dtype == "int8"
+    return is_int8 and locations.KERNEL.search(location.path) is not None
 
 
 def _of_mask(weight: Weight) -> PrunedWeight:

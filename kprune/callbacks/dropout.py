@@ -141,7 +141,8 @@ def find_feeding_weights(
             if not sources:
                 raise ValueError(
                     f"feeds[{layer.name!r}]={feeds[layer.name]!r} matches no masked weight; "
-                    f"expected a regex of paths such as {weights[0].path!r}."
+                    f"expected a regex of paths such as {weights[0].path!r}. "
+                    f"Write feeds={{{layer.name!r}: {weights[0].path!r}}}."
                 )
         if sources:
             result.append((layer, sources))

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kprune._keras import fits
+from kprune._masking import masked_weights
 from kprune._support import signatures
 from kprune.training import regularization
 
@@ -44,6 +45,7 @@ class Regularization(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Sets the regularizer."""
         self._loan.close()
+        masked_weights.require(self.model)
         self._loan.enter(self.model, regularization.regularized(self.model, self.regularizer))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kprune._keras import models
 from kprune._support import signatures, validation
 from kprune.export import _frame, _verification
 from kprune.export._compressed import archive, coding, container, serialization, verification
@@ -38,7 +39,7 @@ def save_compressed(model: keras.Model, path: str | os.PathLike[str]) -> Compres
 
     Raises:
         TypeError: the model is not a Keras 3 model, or a layer stores something other than numbers.
-        ValueError: the path is empty.
+        ValueError: the model is not built, or the path is empty.
         OSError: nothing can be written there.
         ExportError: the file does not give the model back. What was at `path` is still there.
 
@@ -50,6 +51,8 @@ def save_compressed(model: keras.Model, path: str | os.PathLike[str]) -> Compres
     Reference:
         Han, Mao and Dally, Deep Compression, 2016.
     """
+    _frame.check_model(model)
+    models.require_built(model, "kprune.export.save_compressed(model, path)")
     return _frame.export(model, path, _Compressed())
 
 

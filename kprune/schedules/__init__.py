@@ -11,6 +11,8 @@ fit, in [0, 1]; `resolve` turns fractions into steps once the length of the fit 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
+import keras
+
 from kprune._support import registration, validation
 from kprune.schedules.grid import Grid, Interval, Step
 from kprune.schedules.schedule import Constant, Function, Iterative, PolynomialDecay, Schedule
@@ -63,7 +65,7 @@ def get(identifier: Any) -> Schedule:
         return identifier
     if type(identifier).__module__.startswith("tensorflow_model_optimization"):
         return _from_tfmot(identifier)
-    if callable(identifier) and not isinstance(identifier, type):
+    if callable(identifier) and not isinstance(identifier, (type, keras.layers.Layer)):
         return Function(identifier)
     if isinstance(identifier, (str, Mapping)):
         return registration.resolve(identifier, Schedule, MEMBERS, "schedule")  # type: ignore[type-abstract]

@@ -14,6 +14,7 @@ import numpy as np
 import kprune
 
 layers = keras.layers
+OF_FIT = {"history", "_eval_epoch_iterator"}  # what Keras's own fit sets before it fails
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,8 @@ class World:
         kprune.prune(self.wrapped, 0.5)
         kprune.wrap(self.dense)
         self.uncompiled = keras.Sequential([keras.Input((12,)), layers.Dense(4)], name="uncompiled")
+        self.quantized = kprune.wrap(_mlp("quantized"))
+        self.quantized.layers[0].quantize("int8")
         self.unbuilt = keras.Sequential([layers.Dense(4)], name="unbuilt")
         self.layer = layers.Dense(3, name="layer")
         self.file = folder / "model.kprune"
@@ -75,7 +78,7 @@ class World:
                 "regularizers": [each.regularizer for each in model.weights],
                 "masks": [_digest(each.mask) for each in kprune.masked_weights(model)],
                 "calls": ["call" in vars(each) for each in model._flatten_layers()],
-                "attributes": sorted(vars(model)),
+                "attributes": sorted(set(vars(model)) - OF_FIT),
                 "compiled": (model.compiled, id(optimizer), getattr(model, "loss", None)),
                 "optimizer": [_digest(each) for each in getattr(optimizer, "variables", [])],
                 "apply": optimizer and "apply" in vars(optimizer),

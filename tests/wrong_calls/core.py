@@ -360,6 +360,14 @@ REPORTS = {
     )
     for name in ("save", "fit", "predict", "summary", "layers", "compile", "export", "weights")
 }
+QUANTIZED = {
+    "report": wrong(
+        lambda w: kprune.report(w.quantized),
+        ValueError,
+        "hidden of quantized",
+        "kprune.strip(model)",
+    ),
+}
 OTHERS = {
     "Pruned: path": wrong(lambda w: kprune.Pruned("m.keras"), TypeError, "'m.keras', a str"),
     "Pruned: class": wrong(lambda w: kprune.Pruned(Dense), TypeError, "the class Dense"),

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kprune._support import validation
 from kprune._support.typing import Array
 from kprune.export._inputs import signatures
 
@@ -68,14 +69,26 @@ def _rows(signature: signatures.Signature, data: Any) -> Iterator[list[Array]]:
     for batch in _batches(signature, data):
         flat = signature.flatten(batch)
         if flat is None:
-            shapes = keras.tree.map_structure(np.shape, batch)
+            shapes = keras.tree.map_structure(_describe, batch)
             wanted = {each.name: each.shape for each in signature.inputs}
             raise ValueError(
                 f"a batch of representative_data has shapes {shapes}; expected {wanted}, with or "
                 "without labels. Write representative_data=x_train[:256]."
             )
+        for each in flat:
+            if each.dtype.kind == "f" and not np.isfinite(each).all():
+                raise ValueError(
+                    "representative_data holds NaN or infinity; expected finite numbers. To find "
+                    "them write numpy.argwhere(~numpy.isfinite(x))."
+                )
         for index in range(len(flat[0])):
             yield [array[index : index + 1] for array in flat]
+
+
+def _describe(leaf: Any) -> str:
+    """Returns the shape of an array, with its type where it holds no numbers."""
+    array = np.asarray(leaf)
+    return f"{array.shape}" + (f" of {array.dtype}" if array.dtype.kind in "OUS" else "")
 
 
 def _batches(signature: signatures.Signature, data: Any) -> Iterable[Any]:
@@ -86,9 +99,10 @@ def _batches(signature: signatures.Signature, data: Any) -> Iterable[Any]:
         whole = True
     if whole:
         return [data]
-    if not isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
+    listed = isinstance(data, Iterable) or hasattr(data, "__getitem__")
+    if not listed or isinstance(data, (str, bytes, type)):
         raise ValueError(
-            f"representative_data is of type {type(data).__name__}; expected an array, a tuple or "
+            f"representative_data={validation.describe_kind(data)}; expected an array, a tuple or "
             "dict of arrays, a tf.data.Dataset or another iterable of batches. "
             "Write representative_data=x_train[:256]."
         )

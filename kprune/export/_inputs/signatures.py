@@ -30,6 +30,16 @@ class Input:
     limit: int = 2
     length: int = dataclasses.field(default=LENGTH, repr=False)
 
+    def accepts(self, array: Array) -> bool:
+        """Returns whether an array is a batch of this input, or one example of it."""
+        if array.dtype.kind in "OUS" and self.dtype != "string":
+            return False
+        if array.ndim not in (len(self.shape) - 1, len(self.shape)):
+            return False
+        wanted = self.shape[1:]
+        lengths = zip(array.shape[array.ndim - len(wanted) :], wanted, strict=True)
+        return all(length in (None, own) for own, length in lengths)
+
     def draw(self, random: np.random.Generator, batch: int) -> Array:
         """Returns plausible values: N(0, 1), indices below the limit, or a word."""
         shape = (self.shape[0] or batch, *(n or self.length for n in self.shape[1:]))
@@ -99,10 +109,7 @@ class Signature:
             labelled = isinstance(example, tuple) and len(example) in (2, 3)
             return self.flatten(example[0]) if labelled else None
         arrays = [np.asarray(leaf) for leaf in flat]
-        fits = all(
-            array.ndim in (len(each.shape) - 1, len(each.shape))
-            for array, each in zip(arrays, self.inputs, strict=True)
-        )
+        fits = all(each.accepts(array) for array, each in zip(arrays, self.inputs, strict=True))
         return (
             [
                 (array[None] if array.ndim < len(each.shape) else array).astype(

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kprune._keras import walk
+from kprune._keras import models, walk
 from kprune._support import validation
 from kprune.export import _frame, _keras_export, _verification
 from kprune.export._inputs import examples, inspection
@@ -49,11 +49,7 @@ def check_arguments(quantization: Any, data: Any, batch_size: Any, path: Any) ->
 
 def check_weights(model: keras.Model) -> None:
     """Raises ExportError for a model that Keras has quantized, which TFLite cannot convert."""
-    quantized = [
-        each.name
-        for each in walk.layers(model)
-        if getattr(each, "quantization_mode", None) is not None
-    ]
+    quantized = [each.name for each in walk.layers(model) if models.quantization(each) is not None]
     if quantized:
         raise _verification.ExportError(
             f"{', '.join(quantized)} of {model.name} hold weights that Keras has quantized, which "
