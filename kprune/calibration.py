@@ -96,7 +96,7 @@ class Calibration:
     def __post_init__(self) -> None:
         if self.data is None:
             raise ValueError(
-                f"{self.caller} has no data, data=None; expected {self._describe_expected()}"
+                f"data=None: {self.caller} has no data; expected {self._describe_expected()}"
             )
         validation.require_whole(self.batch_size, "batch_size", write=128)
         is_indexable = hasattr(self.data, "__getitem__") or hasattr(self.data, "__iter__")
@@ -245,7 +245,8 @@ class Calibration:
             held = validation.describe_kind(batch[0]) if batch else "nothing"
             raise TypeError(
                 f"The data of {self.caller} has a batch that is a {type(batch).__name__} of "
-                f"{len(batch)}, the first {held}; expected {self._describe_expected()}"
+                f"{len(batch)}, the first {held}; expected arrays with samples along "
+                f"the first axis. Write {self.caller}(numpy.asarray(x)), or batches (x, y)."
             )
 
     def _validate_arrays(self, x: Any) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import numbers
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 import keras
 
@@ -70,7 +70,7 @@ def prune(
 def step(
     model: keras.Model,
     schedule: schedules.ScheduleLike,
-    step: Any,
+    step: SupportsIndex,
     criterion: criteria.Criterion | criteria.CriterionName = "magnitude",
     allocation: allocations.Allocation | allocations.AllocationName = "class_blind",
     refit: refits.Refit | refits.RefitName | None = None,
@@ -107,7 +107,7 @@ def step(
         ...     kprune.step(model, schedule, optimizer.iterations)
     """
     models.require_layer(model, "kprune.step(model, schedule, optimizer.iterations)")
-    step = _validate_step(step)
+    count = _validate_step(step)
     validation.require_flag(last, "last")
     schedule = schedules.get(schedule)
     if not schedule.is_resolved:
@@ -115,8 +115,8 @@ def step(
             f"{schedule} has a fraction of the fit; expected steps. "
             "Write schedule = schedule.resolve(steps), with the number of updates to come."
         )
-    grid, previous = schedule.grid(step), masked_weights.last_step(model)
-    if previous is not None and step < previous:  # a new optimizer counts from zero again
+    grid, previous = schedule.grid(count), masked_weights.last_step(model)
+    if previous is not None and count < previous:  # a new optimizer counts from zero again
         previous = None
     if previous is None:  # the first call
         criterion, allocation = criteria.get(criterion), allocations.get(allocation)
@@ -127,10 +127,10 @@ def step(
         # The sparsity of the grid's step, not of this one: a loop that sees every fourth step,
         # or that was stopped and resumed, ends with the same masks.
         _prune(model, schedule(grid), criterion, allocation, refit)
-        masked_weights.set_last_step(model, step)
+        masked_weights.set_last_step(model, count)
     if last:
         masked_weights.project(model)
-        warn_if_early(schedule, step)
+        warn_if_early(schedule, count)
     return due
 
 

@@ -91,8 +91,8 @@ def test_few_values_need_few_centroids():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.ones(3), 0), "clusters=0; expected at least 1"),
-        ((np.ones(3), 2, "uniform"), "initialization='uniform'; expected one of \"linear\""),
+        ((np.ones(3), 0), "clusters=0; expected a whole number, at least 1"),
+        ((np.ones(3), 2, "uniform"), "initialization='uniform'; expected \"linear\""),
         ((np.array([1.0, np.nan]), 2), "infinite or NaN"),
         ((np.array([-np.inf, 1.0]), 2), "infinite or NaN"),
     ],

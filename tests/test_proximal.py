@@ -186,7 +186,7 @@ def test_no_strength_without_a_rate():
 
 @pytest.mark.parametrize("argument", ["strength", "epsilon"])
 def test_arguments_are_above_zero(argument):
-    with pytest.raises(ValueError, match=f"{argument}=0; expected more than 0"):
+    with pytest.raises(ValueError, match=f"{argument}=0; expected a number, more than 0"):
         kprune.callbacks.ReweightedProximal(**{"strength": 1.0, argument: 0})
 
 

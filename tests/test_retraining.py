@@ -57,7 +57,7 @@ def test_given_thresholds_serve_every_step(data):
 
 def test_thresholds_that_cannot_be_are_refused():
     model = kprune.wrap(mlp())
-    with pytest.raises(ValueError, match=r"quality=0; expected more than 0"):
+    with pytest.raises(ValueError, match=r"quality=0; expected a number, more than 0"):
         kprune.thresholds.of(model, 0)
     with pytest.raises(ValueError, match="leaves nothing of 'mlp/hidden'"):
         kprune.thresholds.targets(model, {"mlp/hidden": 1e9})
@@ -117,7 +117,7 @@ def test_epochs_and_rate_are_lowered_together():
     recipe = kprune.training.Recipe(12, 1.0).lowered()
     assert (recipe.epochs, recipe.learning_rate, recipe.halve_every) == (4, 0.5, 2)
     assert kprune.training.Recipe(1, 1.0).lowered().epochs == 1
-    with pytest.raises(ValueError, match="epochs=0; expected more than 0"):
+    with pytest.raises(ValueError, match="epochs=0; expected a whole number, at least 1"):
         kprune.training.Recipe(0, 1.0)
 
 

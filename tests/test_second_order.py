@@ -271,7 +271,7 @@ WRONG = {
     "none": (None, "has no data; expected batches"),
     "empty": ([], "is empty"),
     "generator": (iter([1]), "can be read once only"),
-    "shape": ((images(size=7), np.zeros(8)), r"inputs of shape \(8, 7\); mlp takes \(None, 12\)"),
+    "shape": ((images(size=7), np.zeros(8)), r"inputs of shape \(8, 7\); expected \(None, 12\)"),
     "lengths": ((images(), np.zeros(5)), r"lengths \[5, 8\]; expected one length"),
     "nan": ((images() * np.nan, np.zeros(8)), "NaN or infinity among samples 0 to 7"),
 }

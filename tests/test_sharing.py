@@ -102,7 +102,7 @@ def test_bits_may_differ_by_class_or_by_weight():
 @pytest.mark.parametrize(
     ("bits", "message"),
     [
-        (0, "bits=0; expected 1 to 12"),
+        (0, "bits=0; expected a whole number, from 1 to 12"),
         (13, "bits=13"),
         ({"mlp/hidden": 3}, "no class 'mlp/log"),
     ],

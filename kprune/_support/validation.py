@@ -30,7 +30,8 @@ def describe_kind(value: Any) -> str:
     """Returns a value with its type: `'5', a str`."""
     if value is None or isinstance(value, type) or hasattr(value, "shape"):
         return describe(value)
-    return f"{describe(value)}, a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{describe(value)}, {'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def is_whole(value: Any) -> bool:

@@ -55,6 +55,7 @@ class World:
         kprune.export.save_compressed(self.model, self.file)
         (folder / "notes.txt").write_text("not a model")
         (folder / "folder").mkdir()
+        self.state = self.fingerprint()
 
     @property
     def models(self) -> list[keras.Model]:

@@ -14,7 +14,7 @@ NO_MODELS = {
     "none": (lambda w: None, "None"),
     "path": (lambda w: "m.keras", "keras.saving.load_model('m.keras')"),
     "class": (lambda w: Dense, "the class Dense"),
-    "number": (lambda w: 5, "5, a int"),
+    "number": (lambda w: 5, "5, an int"),
     "list": (lambda w: [w.model], "a list"),
     "array": (lambda w: w.x, "an array of shape (32, 12)"),
     "report": (lambda w: kprune.report(w.model), "on a line of its own"),
@@ -371,7 +371,7 @@ QUANTIZED = {
 OTHERS = {
     "Pruned: path": wrong(lambda w: kprune.Pruned("m.keras"), TypeError, "'m.keras', a str"),
     "Pruned: class": wrong(lambda w: kprune.Pruned(Dense), TypeError, "the class Dense"),
-    "Pruned: number": wrong(lambda w: kprune.Pruned(300), TypeError, "300, a int", "Dense(300)"),
+    "Pruned: number": wrong(lambda w: kprune.Pruned(300), TypeError, "300, an int", "Dense(300)"),
     "report: keyword": wrong(
         lambda w: kprune.report(w.model, verbose=True), TypeError, "verbose=True", "report(model)"
     ),

@@ -24,7 +24,7 @@ def _data(name, x, y):
 
 # What is wrong with the data: what to give of x and y, the error, and words.
 BAD_DATA = {
-    "number": (lambda w, n: 5, TypeError, "5, a int"),
+    "number": (lambda w, n: 5, TypeError, "5, an int"),
     "path": (lambda w, n: "data.csv", TypeError, "'data.csv', a str"),
     "class": (lambda w, n: np.ndarray, TypeError, "the class ndarray"),
     "generator": (lambda w, n: (each for each in [w.x]), TypeError, "generator"),

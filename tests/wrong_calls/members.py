@@ -106,7 +106,7 @@ PATTERNS = {
     "nm: one": wrong(lambda w: P.NM(2), TypeError, "NM(2)", "NM(2, 4)"),
     "unstructured: argument": wrong(lambda w: P.Unstructured(4), TypeError, "Unstructured(4)"),
     "get: None": wrong(lambda w: P.get(None), TypeError, "pattern=None", '"unstructured"'),
-    "get: number": wrong(lambda w: P.get(4), TypeError, "pattern=4, a int"),
+    "get: number": wrong(lambda w: P.get(4), TypeError, "pattern=4, an int"),
     "get: misspelt": wrong(lambda w: P.get("chanel"), ValueError, 'pattern="channel"'),
     "get: (4, 1)": wrong(lambda w: P.get("4, 1"), ValueError, "Block((4, 1))"),
     "get: class": wrong(lambda w: P.get(P.Unstructured), TypeError, "Unstructured()"),

@@ -69,7 +69,7 @@ def check(
     registration.validate_sparsity(sparsity, "sparsity")
     preparation.check_arguments(quantization, (), batch_size, "model.tflite")
     if isinstance(model, (str, os.PathLike)):
-        validation.require_file(model, "kprune.export.check(model)")
+        validation.require_file(model, 'kprune.export.to_tflite(model, "model.tflite")')
     name = str(getattr(model, "name", model))
     aim = targets.Target(target, batch_size, threads)
     if isinstance(model, (str, os.PathLike)) and os.fspath(model).endswith(".keras"):
