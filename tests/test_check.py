@@ -128,7 +128,7 @@ def test_a_loop_that_would_kill_the_calibration_is_told():
 
 def test_arguments_are_checked():
     model = keras.Sequential([keras.Input((64,)), layers.Dense(64)])
-    with pytest.raises(ValueError, match=r"expected 'size', 'x86' or 'arm'"):
+    with pytest.raises(ValueError, match=r"expected \"size\", \"x86\" or \"arm\""):
         export.check(model, "phone")
     with pytest.raises(ValueError, match="sparsity"):
         export.check(model, sparsity=1.5)

@@ -424,11 +424,11 @@ def test_a_tolerance_of_ones_own_is_kept(tmp_path):
         ({"quantization": "int8"}, "without representative_data"),
         ({"quantization": "int16x8"}, "without representative_data"),
         ({"batch_size": 0}, "number of examples from 1"),
-        ({"target": "gpu"}, "expected 'size', 'x86' or 'arm'"),
-        ({"threads": 0}, "how many threads"),
+        ({"target": "gpu"}, "expected \"size\", \"x86\" or \"arm\""),
+        ({"threads": 0}, "threads=0; expected a whole number"),
         ({"representative_data": np.zeros((3, 5, 2))}, "expected {'features': "),
         ({"representative_data": []}, "is empty"),
-        ({"representative_data": 3}, "is of type int"),
+        ({"representative_data": 3}, "representative_data=3, an int"),
     ],
 )
 def test_arguments_are_checked(tmp_path, arguments, message):
