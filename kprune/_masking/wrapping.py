@@ -8,7 +8,15 @@ import keras
 
 from kprune import patterns
 from kprune._keras import backend, compiled, fits, private, state, walk
-from kprune._masking import copying, filters, locations, masked_weights, masks, pruned_layer
+from kprune._masking import (
+    copying,
+    filters,
+    locations,
+    lora,
+    masked_weights,
+    masks,
+    pruned_layer,
+)
 
 L = TypeVar("L", bound=keras.layers.Layer)
 
@@ -87,6 +95,8 @@ def wrap(
         except BaseException:
             for location, _ in new:
                 _restore_constraint(location.variable)
+            if masks.attached(model) is None:
+                holder.release()
             raise
         masks.attach(model, holder)
         compiled.forget(model)
@@ -116,6 +126,11 @@ def strip(model: L) -> L:
     _check_keras(model)
     fits.end_dead(model)
     masked_weights.project(model)
+    lora.fold(masked_weights.find(model))
+    for holder in masks.holders(model):
+        attached = masks.attached(holder)
+        if attached is not None:
+            attached.release()
     for location in locations.locate(model):
         _restore_constraint(location.variable)
     for layer in walk.layers(model):
@@ -148,12 +163,15 @@ def stripped(model: L) -> Iterator[L]:
         if masks.on_mask(each.variable) is not None
     ]
     layers = walk.layers(model)
+    adapted = contextlib.ExitStack()
+    adapted.enter_context(lora.folded(masked_weights.find(model)))
     for variable, _ in constraints:
         _restore_constraint(variable)
     records = [state.detach(layer) for layer in layers]
     try:
         yield model
     finally:
+        adapted.close()
         for layer, record in zip(layers, records, strict=True):
             state.attach(layer, record)
         for variable, constraint in constraints:
