@@ -424,7 +424,7 @@ def test_a_tolerance_of_ones_own_is_kept(tmp_path):
         ({"quantization": "int8"}, "without representative_data"),
         ({"quantization": "int16x8"}, "without representative_data"),
         ({"batch_size": 0}, "number of examples from 1"),
-        ({"target": "gpu"}, "expected \"size\", \"x86\" or \"arm\""),
+        ({"target": "gpu"}, 'expected "size", "x86" or "arm"'),
         ({"threads": 0}, "threads=0; expected a whole number"),
         ({"representative_data": np.zeros((3, 5, 2))}, "expected {'features': "),
         ({"representative_data": []}, "is empty"),

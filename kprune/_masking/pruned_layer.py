@@ -8,7 +8,7 @@ import keras
 
 from kprune import patterns
 from kprune._keras import backend, compiled, hooks, models, state, walk
-from kprune._masking import locations, masks
+from kprune._masking import filters, masks
 from kprune._support import signatures
 
 L = TypeVar("L", bound=keras.layers.Layer)
@@ -115,7 +115,7 @@ def complete(layer: keras.layers.Layer) -> bool:
 def _lacks_kernel(layer: keras.layers.Layer) -> bool:
     """Returns whether a layer is built, with all layers in it, and has no kernel."""
     is_built = all(each.built for each in walk.layers(layer))
-    return is_built and not locations.find_prunable(layer)[0]
+    return is_built and not filters.find_prunable(layer)[0]
 
 
 def _explain_lack(layer: keras.layers.Layer) -> str:
@@ -140,7 +140,7 @@ def _add_masks(layer: keras.layers.Layer) -> bool:
         return False
     chosen = [
         each
-        for each in locations.find_prunable(layer)[0]
+        for each in filters.find_prunable(layer)[0]
         if masks.on_mask(each.variable) is None and backend.is_initialized(each.variable)
     ]
     if chosen:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kprune._keras import backend, models
-from kprune._masking import locations, masked_weights
+from kprune._masking import filters, locations, masked_weights
 from kprune._masking.weight import Weight
 from kprune._selection import scores
 from kprune._support import signatures, tables
@@ -140,9 +140,11 @@ class Report:
             reasons.setdefault(other.reason, []).append(other)
         for reason, others in reasons.items():
             shown = ", ".join(each.path for each in others[:3]) + ", ..." * (len(others) > 3)
-            lines.append(
-                f"not pruned, {reason}: {sum(each.size for each in others):,} values in {shown}"
-            )
+            line = f"not pruned, {reason}: {sum(each.size for each in others):,} values in {shown}"
+            if reason == filters.OTHER_NAME:
+                names = list(dict.fromkeys(each.path.rsplit("/", 1)[-1] for each in others))
+                line += f"; to prune them write kprune.wrap(model, include={names})"
+            lines.append(line)
         if stray := sum(each.stray for each in self.pruned):
             lines.append(f"{stray:,} pruned weights are not zero now: write kprune.project(model)")
         columns = ["weight", "shape", "pattern", "values", "kept", "sparsity"]
@@ -200,8 +202,10 @@ def report(model: keras.Model) -> Report:
     models.require_built(model, "kprune.report(model)")
     masked_weights.require_kernels(model)
     masked = {id(weight.variable): weight for weight in masked_weights.find(model)}
-    prunable, others = locations.find_prunable(model)
+    prunable, others = filters.find_prunable(model)
     reasons = {id(location.variable): reason for location, reason in others}
+    labels = dict(zip(map(id, prunable), filters.labels(prunable, "layer"), strict=True))
+    label_of = {id(location.variable): labels[id(location)] for location in prunable}
     pruned, unpruned = [], []
     for location in locations.locate(model):
         variable, size = location.variable, int(np.prod(location.variable.shape))
@@ -210,7 +214,7 @@ def report(model: keras.Model) -> Report:
             pruned.append(_of_mask(weight))
         elif not masked and (id(variable) not in reasons or _is_int8_kernel(location)):
             kept = int(np.count_nonzero(backend.read(variable)))
-            label = location.path.rsplit("/", 1)[0]
+            label = label_of.get(id(variable), location.place)
             pruned.append(
                 PrunedWeight(
                     location.path, label, location.kind, "", tuple(variable.shape), size, kept, 0
@@ -225,7 +229,7 @@ def report(model: keras.Model) -> Report:
 def _is_int8_kernel(location: locations.Location) -> bool:
     """Returns whether Keras has quantized a kernel to int8, in which zeros stay zero."""
     is_int8 = models.quantization(location.layer) == "int8" and location.variable.dtype == "int8"
-    return is_int8 and locations.KERNEL.search(location.path) is not None
+    return is_int8 and filters.KERNEL.search(location.path) is not None
 
 
 def _of_mask(weight: Weight) -> PrunedWeight:

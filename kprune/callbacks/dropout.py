@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from kprune._keras import compiled, dataflow, state, walk
-from kprune._masking import locations, masked_weights
+from kprune._masking import filter_validation, filters, masked_weights
 from kprune._masking.weight import Weight
 from kprune._support import signatures, validation
 
@@ -96,7 +96,7 @@ def _validate_feeds(feeds: object) -> None:
             'dropout layer to a regex of weights. Write feeds={"dropout": "dense"}.'
         )
     for name, regex in feeds.items():
-        locations.validate_regex(regex, f"feeds[{name!r}]")
+        filter_validation.validate_regex(regex, f"feeds[{name!r}]")
 
 
 def find_feeding_weights(
@@ -134,9 +134,7 @@ def find_feeding_weights(
         )
         if layer.name in feeds:
             sources = [
-                weight
-                for weight in weights
-                if locations.matches(feeds[layer.name], weight.location)
+                weight for weight in weights if filters.matches(feeds[layer.name], weight.location)
             ]
             if not sources:
                 raise ValueError(

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kprune._keras import borrowing, compiled, hooks, models
-from kprune._masking import locations
+from kprune._masking import filters, locations
 from kprune._masking.locations import Location
 from kprune._support import signatures
 
@@ -55,7 +55,7 @@ def fake_quantized(model: keras.Model) -> Iterator[None]:
     models.require_built(model, "with kprune.training.fake_quantized(model): ...")
     kernels: dict[int, tuple[Any, list[Location]]] = {}
     for location in locations.locate(model):
-        if locations.KERNEL.search(location.path) and "float" in location.variable.dtype:
+        if filters.KERNEL.search(location.path) and "float" in location.variable.dtype:
             kernels.setdefault(id(location.layer), (location.layer, []))[1].append(location)
     with contextlib.ExitStack() as stack:
         stack.push(compiled.forget_at_exit(model))
