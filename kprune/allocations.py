@@ -16,7 +16,7 @@ import numpy as np
 
 from kprune._masking.weight import Weight
 from kprune._selection import scores
-from kprune._support import registration
+from kprune._support import registration, signatures
 
 __all__ = [
     "ERK",
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 
+@signatures.explain_constructor
 @dataclasses.dataclass(frozen=True)
 class Quota:
     """Holds the number of zeros for a set of weights that compete.
@@ -293,6 +294,7 @@ OTHER_NAMES = {  # of other packages
 }
 
 
+@signatures.explained
 def get(identifier: Any) -> Allocation:
     """Returns the allocation that a name, a config, an allocation or class targets stand for.
 

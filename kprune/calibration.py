@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from kprune._keras import backend
-from kprune._support import progress, validation
+from kprune._support import progress, signatures, validation
 from kprune._support.typing import Array
 
 __all__ = ["Batch", "Calibration", "Data"]
@@ -60,6 +60,7 @@ class Batch:
         return positions % HOLD_OUT_INTERVAL == HOLD_OUT_INTERVAL - 1
 
 
+@signatures.explain_constructor
 @dataclasses.dataclass(frozen=True, eq=False)
 class Calibration:
     """Iterates over calibration data for a model, any number of times.

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from kprune._selection import scores
-from kprune._support import registration, validation
+from kprune._support import registration, signatures, validation
 from kprune._support.typing import Array
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 
+@signatures.explain_constructor
 @dataclasses.dataclass(frozen=True)
 class MatrixView:
     """Reads a kernel of any rank as a matrix [input, output].
@@ -329,6 +330,7 @@ OTHER_NAMES = {  # of other packages
 }
 
 
+@signatures.explained
 def get(identifier: Any) -> Pattern:
     """Returns the pattern that a name, an "n:m" string, a config or a pattern stands for.
 

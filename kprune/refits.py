@@ -11,7 +11,7 @@ from kprune import calibration
 from kprune._masking.weight import Weight
 from kprune._second_order import loss_models
 from kprune._second_order.layer_inputs import observation
-from kprune._support import registration, validation
+from kprune._support import registration, signatures, validation
 from kprune._support.typing import Array
 
 __all__ = ["MEMBERS", "LeastSquares", "Refit", "RefitName", "get"]
@@ -117,6 +117,7 @@ RefitName: TypeAlias = Literal["least_squares"]
 MEMBERS: dict[str, Callable[[], Refit]] = {"least_squares": LeastSquares}
 
 
+@signatures.explained
 def get(identifier: Any) -> Refit | None:
     """Returns the refit that a name, a config or a refit stands for; `None` for `None`.
 

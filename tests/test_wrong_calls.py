@@ -22,6 +22,19 @@ CALLS = {
 }
 
 
+# What kprune makes and gives to users, and what they only subclass.
+RESULTS = r".*(Report|Tensor|Check|Error|Encoding|Weight)|Batch|Grid"
+PACKAGES = [kprune, kprune.training.codebooks]
+PACKAGES += filter(inspect.ismodule, (getattr(kprune, name) for name in kprune.__all__))
+PUBLIC = {
+    f"{package.__name__}.{name}": vars(package)[name]
+    for package in PACKAGES
+    for name in package.__all__
+    if (inspect.isfunction(vars(package).get(name)) or inspect.isclass(vars(package).get(name)))
+    and not (inspect.isabstract(vars(package)[name]) or re.fullmatch(RESULTS, name))
+}
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("folder")
@@ -77,5 +90,12 @@ def test_a_signature_is_what_it_was():
         signatures.explained(lambda x: x + None)(0)
 
 
+def test_every_public_call_explains_an_unknown_argument():
+    for name, function in PUBLIC.items():
+        with pytest.raises(TypeError, match=r"nonsense=1\).*expected .*Write "):
+            function(nonsense=1)
+        assert inspect.signature(function).parameters is not None, name
+
+
 def test_there_are_more_than_two_hundred():
-    assert len(CALLS) >= 200
+    assert len(CALLS) >= 200 and len(PUBLIC) >= 60

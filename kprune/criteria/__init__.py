@@ -15,7 +15,7 @@ from kprune._second_order.hessian import (
     Hutchinson,
 )
 from kprune._second_order.layer_inputs.readers import READERS
-from kprune._support import registration
+from kprune._support import registration, signatures
 from kprune.criteria._accumulation import Accumulation
 from kprune.criteria.criterion import Calibrated, Criterion, Stage
 from kprune.criteria.magnitude import Magnitude
@@ -85,6 +85,7 @@ OTHER_NAMES = {  # of other packages
 }
 
 
+@signatures.explained
 def get(identifier: Any) -> Criterion:
     """Returns the criterion that a name, a config or a criterion stands for.
 

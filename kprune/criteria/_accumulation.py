@@ -8,9 +8,11 @@ import keras
 
 from kprune._masking import slot_variables
 from kprune._masking.weight import Weight
+from kprune._support import signatures
 from kprune._support.typing import Array
 
 
+@signatures.explain_constructor
 @dataclasses.dataclass(frozen=True)
 class Accumulation:
     """Describes what every update adds to the accumulated scores of each weight.

@@ -11,13 +11,14 @@ import numpy as np
 from kprune import calibration
 from kprune._masking.weight import Weight
 from kprune._selection import scores
-from kprune._support import registration, validation
+from kprune._support import registration, signatures, validation
 from kprune._support.typing import Array
 from kprune.criteria import _accumulation
 
 __all__ = ["Calibrated", "Criterion", "Stage"]
 
 
+@signatures.explain_constructor
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
     """Describes the mask update for which a criterion is asked.

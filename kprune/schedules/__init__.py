@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
-from kprune._support import registration, validation
+from kprune._support import registration, signatures, validation
 from kprune.schedules.grid import Grid, Interval, Step
 from kprune.schedules.schedule import Constant, Function, Iterative, PolynomialDecay, Schedule
 
@@ -42,6 +42,7 @@ MEMBERS: dict[str, Callable[[], Schedule]] = {
 }
 
 
+@signatures.explained
 def get(identifier: Any) -> Schedule:
     """Returns the schedule that a name, a config, a callable or a schedule stands for.
 
