@@ -6,12 +6,15 @@ import re
 import keras
 import numpy as np
 import pytest
-from wrong_calls import World, core, criteria, export, members, training
+from wrong_calls import World, core, criteria, export, members, models, training
 
 import kprune
 from kprune._support import signatures
 
-TABLES = {each.__name__.split(".")[1]: each for each in (core, members, criteria, training, export)}
+TABLES = {
+    each.__name__.split(".")[1]: each
+    for each in (core, models, members, criteria, training, export)
+}
 CALLS = {
     f"{topic}: {table.lower()}: {name}": call
     for topic, module in TABLES.items()
