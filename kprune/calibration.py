@@ -148,6 +148,7 @@ class Calibration:
                     f"The data of {self.caller} has no labels; expected {self._describe_expected()}"
                 )
             size = int(keras.tree.flatten(x)[0].shape[0])
+            self._validate_labels((y, sample_weight), size)
             if size:
                 self._validate_inputs(x, first)
                 for piece in self._split(Batch(x, y, sample_weight, first, size)):
@@ -209,6 +210,10 @@ class Calibration:
         return (keras.tree.map_structure(_as_array, self.data),) if whole else None
 
     def _validate_lengths(self, arrays: tuple[Any, ...]) -> int:
+        if not arrays:
+            raise ValueError(
+                f"The data of {self.caller} is empty; expected {self._describe_expected()}"
+            )
         self._validate_arrays(arrays[0])
         lengths = {len(array) for array in keras.tree.flatten(arrays) if array is not None}
         if len(lengths) != 1:
@@ -260,16 +265,32 @@ class Calibration:
                     f"first axis. Write {self.caller}(numpy.asarray(x))."
                 )
 
+    def _validate_labels(self, labels: Any, size: int) -> None:
+        """Raises if labels or sample weights are text, or are not one for each sample."""
+        for array in keras.tree.flatten(labels):
+            if getattr(getattr(array, "dtype", None), "kind", "f") in "OUS":
+                raise TypeError(
+                    f"The data of {self.caller} has labels of type {array.dtype}; expected "
+                    f'numbers. Write {self.caller}((x, y.astype("int32"))).'
+                )
+            shape = tuple(getattr(array, "shape", None) or (size,))
+            if shape[0] not in (size, None):
+                raise ValueError(
+                    f"The data of {self.caller} has a batch of {size} samples with labels or "
+                    f"weights of shape {shape}; expected one for each sample. "
+                    f"Write {self.caller}([(x[:{size}], y[:{size}])])."
+                )
+
     def _validate_types(self, arrays: list[Any]) -> None:
         """Raises TypeError if text came where the model takes numbers."""
         inputs = getattr(self.model, "inputs", None) or []
         if not inputs or any("string" in str(tensor.dtype) for tensor in inputs):
             return
         for array in arrays:
-            if getattr(array.dtype, "kind", "f") in "OUS":
+            if getattr(array.dtype, "kind", "f") in "OUSc":
                 raise TypeError(
                     f"The data of {self.caller} holds values of type {array.dtype}; expected "
-                    f'numbers. Write {self.caller}(x.astype("float32")).'
+                    f'real numbers. Write {self.caller}(x.astype("float32")).'
                 )
 
     def _describe_expected(self) -> str:

@@ -51,12 +51,12 @@ def test_a_wrong_call(world, name):
     row, before = CALLS[name], world.state
     with pytest.raises(row.error) as caught:
         row.call(world)
+    after = world.state = world.fingerprint()  # the next call's before
     message = str(caught.value)
     for word in (*row.words, "xpected"):
         assert word.replace('"', "'") in message.replace('"', "'"), message
     assert re.search(r"\b[Ww]rite ", message), message
     assert len(message) < 1500
-    after = world.state = world.fingerprint()  # the next call's before
     for part, state in before.items():
         assert after[part] == state, part
 

@@ -24,7 +24,9 @@ def validate_classes(classes: Any) -> None:
     if isinstance(classes, Mapping):
         for name, regex in classes.items():
             validate_regex(regex, f"classes[{name!r}]")
-    elif not callable(classes) or isinstance(classes, type):
+    elif callable(classes) and not isinstance(classes, type):
+        validation.require_function(classes, "classes", "lambda location: location.kind")
+    else:
         validation.require_choice(classes, "classes", ("layer", "weight", "kind"))
 
 
@@ -45,7 +47,11 @@ def validate_regex(regex: Any, name: str) -> None:
 
 
 def _validate_filter(each: Any, name: str) -> None:
-    if not isinstance(each, (type, keras.layers.Layer, keras.Variable)) and not callable(each):
+    if isinstance(each, (type, keras.layers.Layer, keras.Variable)):
+        return
+    if callable(each):
+        validation.require_function(each, name, 'lambda variable: variable.name == "table"')
+    else:
         raise TypeError(
             f"{name}={validation.describe_kind(each)}; expected parts of a path, a regex, a layer, "
             "a class of layers, a variable, a function of one, or a list of these. "

@@ -10,7 +10,7 @@ from kprune._keras import backend, models
 from kprune._masking import filters, locations, masked_weights
 from kprune._masking.weight import Weight
 from kprune._selection import scores
-from kprune._support import signatures, tables
+from kprune._support import signatures, tables, validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +110,7 @@ class Report:
         Args:
             embeddings: count word embeddings too; papers on language models often do not.
         """
+        validation.require_flag(embeddings, "embeddings")
         masked = [each for each in self.pruned if embeddings or each.kind != "embedding"]
         others = sum(
             each.size

@@ -56,4 +56,6 @@ def find(name: str) -> Any:
         return found
     if any(old.startswith(f"{name}.") for old in RENAMED):
         return _OldModule(name)
-    raise AttributeError(f"module 'kprune' has no attribute {name!r}")
+    kprune = importlib.import_module("kprune")
+    # With name and object Python adds the nearest name: "Did you mean: 'prune'?"
+    raise AttributeError(f"module 'kprune' has no attribute {name!r}", name=name, obj=kprune)

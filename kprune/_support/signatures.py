@@ -43,6 +43,8 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "x": ("data", "representative_data"),
 }
 
+LABELS = "y", "labels", "targets", "validation_data"  # which go into one tuple with x
+
 # Arguments that are looked for in one call and belong to another.
 ELSEWHERE: Mapping[str, str] = {
     "allocation": "kprune.prune(model, 0.9, allocation={0})",
@@ -176,6 +178,8 @@ def _find_problem(
 
 def _suggest(name: str, key: str, value: Any, parameters: Mapping[str, inspect.Parameter]) -> str:
     """Returns the line to write in place of an unknown argument."""
+    if key in LABELS and "data" in parameters:
+        return f"{name}((x, y)): all data in one tuple"
     known = [each for each in SYNONYMS.get(key, ()) if each in parameters]
     near = known or difflib.get_close_matches(key, parameters, n=1, cutoff=0.7)
     shown = describe(value) if isinstance(value, (str, int, float)) else "..."

@@ -1,6 +1,8 @@
 """Validates arguments: each error says what came, what was expected, and the line to write."""
 
+import contextlib
 import difflib
+import inspect
 import math
 import numbers
 import os
@@ -128,6 +130,26 @@ def require_flag(value: Any, name: str) -> None:
         raise TypeError(f"{name}={describe(value)}; expected True or False. Write {name}=True.")
 
 
+def require_function(function: Any, name: str, write: str) -> None:
+    """Raises TypeError if a value is not a function of one argument.
+
+    Args:
+        function: what came.
+        name: the argument's name.
+        write: the function in the line to write.
+    """
+    try:
+        if isinstance(function, type) or not callable(function):
+            raise TypeError("it cannot be called")
+        with contextlib.suppress(ValueError):  # one in C, whose signature is not known
+            inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise TypeError(
+            f"{name}={describe_kind(function)}; expected a function of one argument, but {error}. "
+            f"Write {name}={write}."
+        ) from error
+
+
 def require_path(path: Any, call: str) -> None:
     """Raises if a value is not the path of a file or directory.
 
@@ -142,6 +164,10 @@ def require_path(path: Any, call: str) -> None:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(
             f"path={describe_kind(path)}; expected a string or a pathlib.Path. Write {call}."
+        )
+    if "\0" in os.fsdecode(path):
+        raise ValueError(
+            f"path={os.fsdecode(path)!r} holds a null character; expected none. Write {call}."
         )
     if not os.fspath(path):
         raise ValueError(

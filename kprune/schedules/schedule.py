@@ -194,11 +194,8 @@ class Function(Schedule):
     frequency: grid.Step = 100
 
     def __post_init__(self) -> None:
-        if isinstance(self.function, type) or not callable(self.function):
-            raise TypeError(
-                f"function={validation.describe_kind(self.function)}; expected a function from "
-                "step to sparsity. Write Function(lambda step: min(0.9, step / 1000))."
-            )
+        line = "lambda step: min(0.9, step / 1000)"
+        validation.require_function(self.function, "function", line)
         self._validate_steps()
 
     def __call__(self, step: int) -> float:

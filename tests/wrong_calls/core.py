@@ -217,6 +217,15 @@ WRAP = {
     "exclude: everything": wrong(
         lambda w: kprune.wrap(w.model, exclude="."), ValueError, "has no kernel"
     ),
+    "include: of two": wrong(
+        lambda w: kprune.wrap(w.model, include=lambda layer, name: True), TypeError, "'name'"
+    ),
+    "include: list": wrong(
+        lambda w: kprune.wrap(w.model, include=["hidden", None]), TypeError, "include=None"
+    ),
+    "classes: of nothing": wrong(
+        lambda w: kprune.wrap(w.model, classes=lambda: "all"), TypeError, "lambda location"
+    ),
     "classes: word": wrong(
         lambda w: kprune.wrap(w.model, classes="layers"), ValueError, "'layers'", 'classes="layer"'
     ),

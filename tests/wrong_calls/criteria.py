@@ -37,6 +37,16 @@ BAD_DATA = {
     "text": (lambda w, n: _data(n, w.x.astype(str), w.y), TypeError, "numbers"),
     "lists": (lambda w, n: w.x.tolist(), TypeError, "a float"),
     "lengths": (lambda w, n: (w.x, w.y[:7]), ValueError, "[7, 32]"),
+    "batch of other lengths": (
+        lambda w, n: [(w.x, w.y), (w.x, w.y[:7])],
+        ValueError,
+        "32 samples",
+    ),
+    "four parts": (lambda w, n: (w.x, w.y, w.y, w.y), TypeError, "a tuple of 4"),
+    "empty tuple": (lambda w, n: (), ValueError, "empty"),
+    "no inputs": (lambda w, n: (None, w.y), TypeError, "None"),
+    "complex": (lambda w, n: _data(n, w.x * 1j, w.y), TypeError, "complex64"),
+    "objects": (lambda w, n: _data(n, w.x.astype(object), w.y), TypeError, "object"),
     "scalar": (lambda w, n: np.float32(3.0), TypeError, "3."),
     "list of None": (lambda w, n: [None], TypeError, "None"),
 }
@@ -80,6 +90,25 @@ LABELS = (
         for name in LABELLED
     }
     | {
+        f"{name}: text": wrong(
+            lambda w, name=name: kprune.prune(w.model, 0.5, BY_DATA[name]((w.x, w.y.astype(str)))),
+            TypeError,
+            "labels of type <U",
+            "int32",
+        )
+        for name in LABELLED
+    }
+    | {
+        f"{name}: weights": wrong(
+            lambda w, name=name: kprune.prune(
+                w.model, 0.5, BY_DATA[name]([(w.x, w.y, np.ones(3))])
+            ),
+            ValueError,
+            "shape (3,)",
+        )
+        for name in LABELLED
+    }
+    | {
         f"{name}: uncompiled": wrong(
             lambda w, name=name: kprune.prune(w.uncompiled, 0.5, BY_DATA[name]((w.x, w.y))),
             ValueError,
@@ -89,6 +118,12 @@ LABELS = (
         for name in LABELLED
     }
 )
+BY_NAME = {
+    name: wrong(
+        lambda w, name=name: BY_DATA[name](w.x, y=w.y), TypeError, "shape (32,)", f"{name}((x, y))"
+    )
+    for name in BY_DATA
+}
 TWO_ARGUMENTS = {
     name: wrong(
         lambda w, name=name: BY_DATA[name](w.x, w.y), TypeError, "shape (32,)", f"{name}((x, y))"

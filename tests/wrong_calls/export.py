@@ -38,6 +38,7 @@ NO_PATHS = {
     "none": (None, TypeError, "path=None"),
     "number": (5, TypeError, "path=5"),
     "empty": ("", ValueError, "path=''"),
+    "null": ("a\0b", ValueError, "null character"),
     "list": (["a"], TypeError, "path=['a']"),
     "under a file": ("notes.txt/new", NotADirectoryError, "notes.txt"),
 }

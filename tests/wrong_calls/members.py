@@ -52,6 +52,8 @@ SCHEDULES = {
     "iterative: frequency": wrong(lambda w: Iterative(0.0, 0.9, 9, -1), ValueError, "frequency=-1"),
     "function: number": wrong(lambda w: S.Function(0.5), TypeError, "function=0.5", "lambda step"),
     "function: class": wrong(lambda w: S.Function(S.Constant), TypeError, "the class Constant"),
+    "function: of nothing": wrong(lambda w: S.Function(lambda: 0.5), TypeError, "lambda step"),
+    "function: of two": wrong(lambda w: S.get(lambda epoch, lr: 0.5), TypeError, "'lr'"),
     "function: percent": wrong(
         lambda w: S.Function(lambda step: 50)(10), ValueError, "value at step 10=50"
     ),

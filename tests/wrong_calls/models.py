@@ -102,6 +102,9 @@ OTHERS = {
     "report: keyword": wrong(
         lambda w: kprune.report(w.model, verbose=True), TypeError, "verbose=True", "report(model)"
     ),
+    "report: compression": wrong(
+        lambda w: kprune.report(w.model).compression("no"), TypeError, "embeddings='no'"
+    ),
     "report: nothing": wrong(lambda w: kprune.report(), TypeError, "lacks model"),
     "recalibrate: path": wrong(
         lambda w: kprune.recalibrate_batch_norm(w.model, "x.npy"), TypeError, "'x.npy', a str"
