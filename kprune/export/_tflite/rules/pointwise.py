@@ -95,7 +95,9 @@ def find_fatal(model: Any) -> str | None:
     for stretch in _stretches(graph):
         if stretch.open is None or stretch.misfits:
             continue
-        weights = [stored[each] for each in stretch.weights if stored[each].dtype.kind == "f"]
+        # Weights that another operator computes are in no constant.
+        held = [stored[each] for each in stretch.weights if each in stored]
+        weights = [each for each in held if each.dtype.kind == "f"]
         size = sum(each.size for each in weights)
         zeros = size - sum(int(np.count_nonzero(each)) for each in weights)
         if zeros > ZEROS * size:
@@ -106,11 +108,13 @@ def find_fatal(model: Any) -> str | None:
 def _stretches(graph: Graph) -> list[_Stretch]:
     """Returns the stretches around all 1x1 convolutions, each once."""
     found: list[_Stretch] = []
+    known: set[int] = set()
     for op in graph.graph.operators:
         if graph.name(op) == "CONV_2D" and graph.shape(op, 1)[1:3] == (1, 1):
             index = _stored(graph, int(op.inputs[1]))
-            if not any(index in each.weights for each in found):
+            if index not in known:
                 found.append(_stretch(graph, op))
+                known.update(found[-1].weights)
     return found
 
 
@@ -123,12 +127,14 @@ def _stored(graph: Graph, index: int) -> int:
 
 def _stretch(graph: Graph, start: Any) -> _Stretch:
     """Collects the operators around one, as far as its stretch goes."""
-    seen: list[Any] = [start]
-    for op in seen:  # grows as it is walked
+    seen = {id(start): start}
+    queue = [start]
+    for op in queue:  # grows as it is walked
         for each in _around(graph, op):
-            if not any(each is other for other in seen):
-                seen.append(each)
-    inside = [op for op in graph.graph.operators if any(op is each for each in seen)]
+            if id(each) not in seen:
+                seen[id(each)] = each
+                queue.append(each)
+    inside = sorted(queue, key=lambda op: graph.places[id(op)])
     misfits = [cause for op in inside if (cause := _misfit(graph, op))]
     if not any(_entry(graph, op) for op in inside):
         misfits.append(
@@ -205,7 +211,9 @@ def _label(graph: Graph, op: Any) -> str:
         path = graph.variable(_stored(graph, int(index)))
         if path is not None:
             return path.rpartition("/")[0]
-    return str(graph.graph.tensors[int(op.outputs[0])].name.decode().split(";")[0])
+    for index in op.outputs[:1]:
+        return str(graph.graph.tensors[int(index)].name.decode().split(";")[0])
+    return graph.name(op)
 
 
 def _asymmetric(graph: Graph, op: Any, where: str, size: int) -> str | None:

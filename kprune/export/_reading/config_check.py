@@ -1,0 +1,128 @@
+"""Checks the config of a model from a file before Keras makes anything of it.
+
+Keras refuses code in configs too (`safe_mode`); what it lets through has changed from version to
+version, so this is a second fence. A config may name classes of Keras that are part of models, the
+functions that layers take, and whatever the user has registered or gives as `custom_objects`.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+
+MAX_NAME = 4096  # characters
+OBJECT_BYTES = 1 << 14  # that Keras takes for an object with a config, such as a layer, on average
+PACKAGES = ("keras", "keras_hub", "keras_nlp", "keras_cv", "kprune")
+# Packages of Keras, below `keras` or `keras.src`, whose classes are parts of models.
+PARTS = (
+    "activations",
+    "constraints",
+    "dtype_policies",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "mixed_precision",
+    "models",
+    "ops",
+    "optimizers",
+    "quantizers",
+    "random",
+    "regularizers",
+)
+NO_FUNCTIONS = ("layers", "models", "optimizers")  # whose functions make or load objects
+FACTORIES = ("deserialize", "get", "serialize")
+# Classes that load what lies outside of the file, or unpickle it.
+OUTSIDE = ("TFSMLayer", "TorchModuleWrapper")
+LAMBDA = "__lambda__"
+PATHS = ("vocabulary", "idf_weights")  # that Keras reads from a file where they are a path
+
+
+def check_config(
+    config: Any, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True
+) -> None:
+    """Raises ValueError if a config names something that no model is made of.
+
+    Args:
+        config: parsed JSON.
+        custom_objects: the user's own classes and functions by name.
+        safe_mode: False for a file whose source is trusted: only the form is checked.
+
+    Raises:
+        ValueError: a name is not a name, or names code that a model of others may not run.
+
+    Example:
+        >>> check_config({"module": "keras.layers", "class_name": "Dense", "config": {}})
+    """
+    for entry in find_objects(config):
+        names = [entry.get(key) for key in ("class_name", "module", "registered_name")]
+        if any(not (name is None or isinstance(name, str)) for name in names):
+            raise ValueError(f"the config has a class whose name is {names!r:.100}")
+        if any(len(name or "") > MAX_NAME for name in names):
+            raise ValueError(f"the config has a name of more than {MAX_NAME} characters")
+        if safe_mode and not _is_registered(entry, custom_objects):
+            _check_origin(entry)
+
+
+def count_objects(config: Any) -> int:
+    """Returns how many objects Keras makes of a config at least."""
+    return sum(1 for _ in find_objects(config))
+
+
+def find_objects(config: Any) -> Iterator[dict[str, Any]]:
+    """Yields the parts of a config that name a class or a function."""
+    queue = [config]
+    while queue:
+        entry = queue.pop()
+        if isinstance(entry, dict):
+            if "class_name" in entry:
+                yield entry
+            queue.extend(entry.values())
+        elif isinstance(entry, list):
+            queue.extend(entry)
+
+
+def _is_registered(entry: dict[str, Any], custom_objects: Mapping[str, Any] | None) -> bool:
+    """Whether the user has registered the class or function, or gives it."""
+    is_function = entry["class_name"] == "function"
+    keys = ("config",) if is_function else ("class_name", "registered_name")
+    return any(
+        isinstance(entry.get(key), str)
+        and keras.saving.get_registered_object(entry[key], custom_objects) is not None
+        for key in keys
+    )
+
+
+def _check_origin(entry: dict[str, Any]) -> None:
+    """Raises ValueError for a class or function that is not a part of Keras's models."""
+    kind, module, config = entry["class_name"], entry.get("module"), entry.get("config")
+    is_function = kind == "function"
+    name = config if is_function and isinstance(config, str) else kind
+    if kind == LAMBDA or kind in OUTSIDE:
+        raise _refusal(f"{kind}, which runs code of the file or loads other files")
+    if isinstance(config, dict):
+        for key in PATHS:
+            if isinstance(config.get(key), str):
+                raise _refusal(f"the path {config[key]!r:.100} of a file to read as {key}")
+    if module is None or (module == "builtins" and is_function) or str(kind).startswith("__"):
+        return  # Keras looks it up among its own, by the name alone
+    package, *parts = module.removeprefix("keras.src.").split(".")
+    if module.startswith("keras.src."):
+        package, parts = "keras", [package, *parts]
+    is_known = package in PACKAGES and str(name).isidentifier()
+    if package == "keras" and parts:
+        is_known = is_known and parts[0] in PARTS
+        if is_function:
+            is_known = is_known and parts[0] not in NO_FUNCTIONS and name not in FACTORIES
+    elif package == "keras":
+        is_known = is_known and str(name)[0].isupper()  # of classes: keras.Model, keras.DTypePolicy
+    if not is_known:
+        raise _refusal(f"{module}.{name}, which is no part of a Keras model")
+
+
+def _refusal(what: str) -> ValueError:
+    return ValueError(
+        f"the config names {what}; expected classes and functions of Keras, or those that you have "
+        "registered. Write custom_objects={...} with your own, or safe_mode=False where the file's "
+        "source is to be trusted."
+    )
