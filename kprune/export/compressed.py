@@ -93,7 +93,8 @@ def load_compressed(
     try:
         content = container.read_limited(path, limit_bytes)
         contents = serialization.deserialize(content, limit_bytes)
-        config_check.check_config(contents.config, custom_objects, safe_mode)
+        used = contents.config if compile else {**contents.config, archive.COMPILE: None}
+        config_check.check_config(used, custom_objects, safe_mode)
         objects = config_check.OBJECT_BYTES * config_check.count_objects(contents.config)
         least = max(limit_bytes, json_text.LEAST_LIMIT)
         serialization.check_limit("the model's layers", objects, least)

@@ -13,7 +13,7 @@ import keras
 MAX_NAME = 4096  # characters
 OBJECT_BYTES = 1 << 14  # that Keras takes for an object with a config, such as a layer, on average
 PACKAGES = ("keras", "keras_hub", "keras_nlp", "keras_cv", "kprune")
-# Packages of Keras, below `keras` or `keras.src`, whose classes are parts of models.
+# Packages of Keras, with or without `src` between, whose classes are parts of models.
 PARTS = (
     "activations",
     "constraints",
@@ -106,9 +106,9 @@ def _check_origin(entry: dict[str, Any]) -> None:
                 raise _refusal(f"the path {config[key]!r:.100} of a file to read as {key}")
     if module is None or (module == "builtins" and is_function) or str(kind).startswith("__"):
         return  # Keras looks it up among its own, by the name alone
-    package, *parts = module.removeprefix("keras.src.").split(".")
-    if module.startswith("keras.src."):
-        package, parts = "keras", [package, *parts]
+    package, *parts = module.split(".")
+    if parts[:1] == ["src"]:  # where the code is that Keras and KerasHub publish
+        parts = parts[1:]
     is_known = package in PACKAGES and str(name).isidentifier()
     if package == "keras" and parts:
         is_known = is_known and parts[0] in PARTS
