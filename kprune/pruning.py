@@ -1,6 +1,7 @@
 """Prunes a model to a sparsity, at once or at the steps of a schedule."""
 
 import contextlib
+import numbers
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import keras
 
 from kprune import _mask_update, allocations, criteria, refits, schedules
+from kprune._keras import optimizers
 from kprune._masking import masked_weights, report, wrapping
 from kprune._masking.weight import Weight
 from kprune._support import progress, registration
@@ -62,7 +64,7 @@ def prune(
 def step(
     model: keras.Model,
     schedule: schedules.ScheduleLike,
-    step: int,
+    step: Any,
     criterion: criteria.Criterion | criteria.CriterionName = "magnitude",
     allocation: allocations.Allocation | allocations.AllocationName = "class_blind",
     refit: refits.Refit | refits.RefitName | None = None,
@@ -78,7 +80,7 @@ def step(
     Args:
         model: a wrapped model.
         schedule: a `kprune.schedules.Schedule` in steps, or a function from step to sparsity.
-        step: how many updates the optimizer has made: `int(optimizer.iterations)`.
+        step: how many updates the optimizer has made: `optimizer.iterations`, or a whole number.
         criterion: as in `kprune.prune`.
         allocation: as in `kprune.prune`.
         refit: as in `kprune.prune`.
@@ -89,14 +91,16 @@ def step(
         Whether the masks were made anew.
 
     Raises:
-        ValueError: the schedule has a fraction of the fit (`schedule.resolve(steps)` turns it into
-            steps), or the model is not wrapped.
+        TypeError: the step is no whole number.
+        ValueError: the step is below 0, the schedule has a fraction of the fit
+            (`schedule.resolve(steps)` turns it into steps), or the model is not wrapped.
 
     Example:
         >>> for x, y in batches:
         ...     train_step(x, y)
-        ...     kprune.step(model, schedule, int(optimizer.iterations))
+        ...     kprune.step(model, schedule, optimizer.iterations)
     """
+    step = _validate_step(step)
     schedule = schedules.get(schedule)
     if not schedule.is_resolved:
         raise ValueError(
@@ -133,6 +137,23 @@ def warn_if_early(schedule: schedules.Schedule, step: int) -> None:
             f"{schedule(int(schedule.end_step)):g}).",
             stacklevel=3,
         )
+
+
+def _validate_step(step: Any) -> int:
+    """Returns a step as a number, of a variable or tensor its value."""
+    if not isinstance(step, numbers.Number):
+        step = optimizers.read_count(step)
+    if not isinstance(step, numbers.Integral) or isinstance(step, bool):
+        raise TypeError(
+            f"step={step!r} is a {type(step).__name__}; expected how many updates were made, a "
+            "whole number. Write step=optimizer.iterations."
+        )
+    if step < 0:
+        raise ValueError(
+            f"step={step}; expected how many updates were made, at least 0. "
+            "Write step=optimizer.iterations."
+        )
+    return int(step)
 
 
 def _prune(

@@ -110,7 +110,7 @@ def _probe(
         if not mixed:
             marked = np.isnan(values.reshape(count, -1)).any(1)
             feeding = found.setdefault(id(sink), {})
-            feeding.update({id(sources[place]): None for place in np.flatnonzero(marked)})
+            feeding.update({id(sources[int(place)]): None for place in np.flatnonzero(marked)})
 
     def zeros(spec: Any) -> Any:
         shape = [UNKNOWN_LENGTH if length is None else length for length in spec.shape[1:]]

@@ -10,7 +10,8 @@ from typing import Any
 
 import keras
 
-from kprune._keras import borrowing, compiled, fits, optimizers
+from kprune._keras import backend, borrowing, compiled, fits, optimizers
+from kprune._keras.tensorflow import tf
 
 
 @contextlib.contextmanager
@@ -53,3 +54,18 @@ def transform(
         stack.enter_context(borrowing.patched(inner, "apply", replace))
         compiled.forget(model)
         yield
+
+
+def sum_over_replicas(gradient: Any) -> Any:
+    """Returns the gradient of the whole batch, inside a step that `tf.distribute` has split.
+
+    Each replica has the gradient of its part; what the optimizer applies is their sum. Elsewhere a
+    gradient is returned as it is, and dense.
+    """
+    if backend.NAME != "tensorflow":
+        return gradient
+    gradient = tf.convert_to_tensor(gradient)
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return gradient
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, gradient)

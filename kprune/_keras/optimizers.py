@@ -2,15 +2,40 @@
 
 from typing import Any
 
+import keras
+
+from kprune._keras import backend
+
 
 def innermost(optimizer: Any) -> Any:
     """Returns the optimizer that makes the updates: behind loss scaling, the one it wraps."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def of_variable(optimizer: Any, variable: keras.Variable) -> Any:
+    """Returns the optimizer that updates a variable: of a `MultiOptimizer`, one of its own."""
+    optimizer = innermost(optimizer)
+    if not isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        return optimizer
+    if optimizer.built:
+        index = optimizer._var_to_optimizer_idx[optimizer._var_key(variable)]
+        return innermost(optimizer.optimizers[index])
+    return innermost(optimizer._optimizer_map(variable))
+
+
 def trainable_variables(optimizer: Any) -> list[Any]:
     """Returns the variables that an optimizer was built for."""
     return list(optimizer._trainable_variables)
+
+
+def count_steps(optimizer: Any) -> int:
+    """Returns how many updates an optimizer has made; with accumulation, those of the weights."""
+    return int(read_count(optimizer.iterations))
+
+
+def read_count(counted: Any) -> Any:
+    """Returns the number in `optimizer.iterations`: a variable, mirrored or not, or a tensor."""
+    return (backend.read(counted) if hasattr(counted, "value") else backend.to_numpy(counted))[()]
 
 
 def update_count(optimizer: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import keras
 
 from kprune import schedules
-from kprune._keras import backend
+from kprune._keras import optimizers
 from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
 
@@ -93,7 +93,7 @@ class Scheduled(keras.callbacks.Callback, abc.ABC, Generic[G]):
         return weight.kept()
 
     def _read_iterations(self) -> int:
-        return int(backend.read(self.model.optimizer.iterations))
+        return optimizers.count_steps(self.model.optimizer)
 
     def _resolve(self, epoch: int) -> G:
         """Resolves fractions to steps; a fit that does not begin with epoch 0 is a resumed one."""

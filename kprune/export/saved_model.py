@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kprune._keras import backend
 from kprune._support import files, tables
 from kprune.export import _frame, _keras_export, _verification
 from kprune.export._inputs import examples, inspection, signatures
@@ -122,6 +123,7 @@ def to_saved_model(
         >>> served = tf.saved_model.load("savedmodels/lenet/1").signatures["serving_default"]
         >>> served(**{report.inputs[0].name: tf.constant(x)})[report.outputs[0].name]
     """
+    backend.require_tensorflow("kprune.export.to_saved_model")
     _frame.check_batch_size(batch_size, f"kprune.export.to_saved_model(model, {os.fspath(path)!r})")
     return _frame.export(model, path, _SavedModel(batch_size, input_signature))
 

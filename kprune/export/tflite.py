@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from kprune._keras import backend
 from kprune.export import _frame
 from kprune.export._tflite import preparation
 from kprune.export._tflite.check_report import CheckReport, WeightCheck
@@ -88,6 +89,7 @@ def to_tflite(
     Example:
         >>> print(kprune.export.to_tflite(model, "savedmodels/lenet-90.tflite"))
     """
+    backend.require_tensorflow("kprune.export.to_tflite")
     _frame.check_model(model)
     preparation.check_arguments(quantization, representative_data, batch_size, path)
     targets.check_target(target, threads)

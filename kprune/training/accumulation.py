@@ -54,7 +54,8 @@ def accumulating(
         for gradient, variable in zip(grads, variables, strict=True):
             slot = slots.beside(variable)
             if slot is not None and gradient is not None:
-                w, g = (ops.cast(each, "float32") for each in (variable.value, gradient))
+                whole = gradients.sum_over_replicas(gradient)
+                w, g = (ops.cast(each, "float32") for each in (variable.value, whole))
                 total = slot.value + accumulation.contribution(w, g)
                 step_variables.assign(slot, total)
         return grads

@@ -32,12 +32,14 @@ class Shrinkage:
     Args:
         optimizer: the optimizer whose learning rate is used.
         strength: the strength of the regularizer.
+        variable: the weight's.
         alpha: a variable of the weight's shape.
         own: the user's own constraint, applied first; `None` if there is none.
     """
 
     optimizer: keras.optimizers.Optimizer
     strength: float
+    variable: keras.Variable
     alpha: keras.Variable
     own: Any
 
@@ -48,11 +50,12 @@ class Shrinkage:
         return prox(w, threshold)
 
     def _current_rate(self) -> Any:
-        rate = ops.cast(self.optimizer.learning_rate, "float32")
-        steps = self.optimizer.gradient_accumulation_steps
+        optimizer = optimizers.of_variable(self.optimizer, self.variable)
+        rate = ops.cast(optimizer.learning_rate, "float32")
+        steps = optimizer.gradient_accumulation_steps
         if not steps:
             return rate
-        updating = (optimizers.update_count(self.optimizer) + 1) % steps == 0
+        updating = (optimizers.update_count(optimizer) + 1) % steps == 0
         return ops.where(updating, rate, 0.0)
 
 
@@ -98,23 +101,27 @@ def proximal_strength(
     """
     registration.validate_sparsity(sparsity)
     optimizer = getattr(model, "optimizer", None)
-    total = 0.0 if optimizer is None else _sum_learning_rates(optimizer, steps)
-    if not total > 0:
-        raise ValueError(
-            f"The learning rates of {steps} steps of {model.name} sum to {total:g}; expected more "
-            "than 0. Write model.compile(keras.optimizers.Adam(1e-3), ...) first, and steps=1000."
-        )
-    sizes = np.concatenate(
-        [np.abs(weight.values()).reshape(-1) for weight in masked_weights.require(model)]
-    )
-    size = float(np.quantile(sizes, sparsity))
-    return (size**2 / 2 + epsilon * size) / total
+    totals: dict[int, float] = {}  # by optimizer: a `MultiOptimizer` has several
+    strengths = []  # at which each value is zero after the steps
+    for weight in masked_weights.require(model):
+        own = None if optimizer is None else optimizers.of_variable(optimizer, weight.variable)
+        if id(own) not in totals:
+            totals[id(own)] = 0.0 if own is None else _sum_learning_rates(own, steps)
+        total = totals[id(own)]
+        if not total > 0:
+            raise ValueError(
+                f"The learning rates of {steps} steps of {model.name} sum to {total:g}; expected "
+                "more than 0. Write model.compile(keras.optimizers.Adam(1e-3), ...) first, and "
+                "steps=1000."
+            )
+        size = np.abs(weight.values()).reshape(-1).astype(np.float64)
+        strengths.append((size**2 / 2 + epsilon * size) / total)
+    return float(np.quantile(np.concatenate(strengths), sparsity))
 
 
 def _sum_learning_rates(optimizer: Any, steps: int) -> float:
     """Returns the sum of the learning rates of the following steps."""
-    inner = optimizers.innermost(optimizer)
-    rate, first = optimizers.learning_rate(inner), int(backend.read(inner.iterations))
+    rate, first = optimizers.learning_rate(optimizer), optimizers.count_steps(optimizer)
     if not callable(rate):  # a variable
         return steps * float(backend.read(rate))
     return float(sum(float(backend.to_numpy(rate(step))) for step in range(first, first + steps)))
@@ -152,12 +159,12 @@ def shrink_after_updates(model: keras.Model, optimizer: Any, strength: float) ->
         optimizer: the optimizer that updates the weights.
         strength: the strength of the regularizer.
     """
-    inner = optimizers.innermost(optimizer)
     alphas = slot_variables.of(model, _SLOT)
     with contextlib.ExitStack() as stack:
         stack.push(compiled.forget_at_exit(model))
         for weight in masked_weights.require(model):
-            shrink = functools.partial(Shrinkage, inner, strength, alphas.beside(weight.variable))
+            alpha = alphas.beside(weight.variable)
+            shrink = functools.partial(Shrinkage, optimizer, strength, weight.variable, alpha)
             stack.enter_context(borrowing.patched(masks.on_mask(weight.variable), "own", shrink))
         compiled.forget(model)
         yield

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kprune._keras import backend
 from kprune._masking import wrapping
 from kprune._support import registration
 from kprune._support.typing import Array
@@ -67,6 +68,7 @@ def check(
     Example:
         >>> print(kprune.export.check(model, "arm"))
     """
+    backend.require_tensorflow("kprune.export.check")
     targets.check_target(target, threads)
     registration.validate_sparsity(sparsity, "sparsity")
     name = str(getattr(model, "name", model))
