@@ -94,7 +94,7 @@ def directory(content: bytes, chance: random.Random) -> bytes:
         replace_value(found, chance)
     try:
         return container.pack(found, [bytes(each) for each in parts])
-    except (AttributeError, TypeError, ValueError):  # its lengths are of the mutation
+    except (AttributeError, TypeError, ValueError, struct.error):  # its lengths are of the mutation
         plain = json.dumps(found).encode()
         packed = zlib.compress(plain)
         head = struct.pack(HEAD, b"kprune", 1, 0, len(packed), len(plain))

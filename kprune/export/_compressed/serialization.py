@@ -103,7 +103,7 @@ def _parse_path(value: Any) -> str:
     """Returns the name of a tensor or an asset, if it is a path below the model."""
     parts = value.split("/") if isinstance(value, str) else []
     if not 1 <= len(parts) <= MAX_PARTS or any(
-        part in ("", ".", "..") or len(part.encode()) > MAX_PART or not part.isprintable()
+        part in ("", ".", "..") or not part.isprintable() or len(part.encode()) > MAX_PART
         for part in parts
     ):
         raise ValueError(f"{str(value)[:20]!r}... is not a name")

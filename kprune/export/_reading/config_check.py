@@ -5,6 +5,7 @@ version, so this is a second fence. A config may name classes of Keras that are 
 functions that layers take, and whatever the user has registered or gives as `custom_objects`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,6 +36,10 @@ FACTORIES = ("deserialize", "get", "serialize")
 # Classes that load what lies outside of the file, or unpickle it.
 OUTSIDE = ("TFSMLayer", "TorchModuleWrapper")
 LAMBDA = "__lambda__"
+# Values that Keras writes as if they were of classes.
+PLAIN = ("__bytes__", "__ellipsis__", "__keras_tensor__", "__none__", "__slice__")
+ARRAYS = ("__numpy__", "__tensor__")
+DTYPE = re.compile(r"bool|string|(u?int|b?float|complex)\d+(_\w+)?")  # none has a size of its own
 PATHS = ("vocabulary", "idf_weights")  # that Keras reads from a file where they are a path
 
 
@@ -97,25 +102,33 @@ def _check_origin(entry: dict[str, Any]) -> None:
     """Raises ValueError for a class or function that is not a part of Keras's models."""
     kind, module, config = entry["class_name"], entry.get("module"), entry.get("config")
     is_function = kind == "function"
-    name = config if is_function and isinstance(config, str) else kind
+    name = str(config if is_function else entry.get("spec_name", kind))
     if kind == LAMBDA or kind in OUTSIDE:
         raise _refusal(f"{kind}, which runs code of the file or loads other files")
     if isinstance(config, dict):
         for key in PATHS:
             if isinstance(config.get(key), str):
                 raise _refusal(f"the path {config[key]!r:.100} of a file to read as {key}")
-    if module is None or (module == "builtins" and is_function) or str(kind).startswith("__"):
-        return  # Keras looks it up among its own, by the name alone
+        if kind in ARRAYS and not DTYPE.fullmatch(str(config.get("dtype"))):
+            raise _refusal(f"an array of {config.get('dtype')!r:.100}")
+    if is_function and name in FACTORIES:
+        raise _refusal(f"the function {name}, which makes objects")
+    if kind in PLAIN or kind in ARRAYS:
+        return
+    if module is None or (module == "builtins" and is_function):
+        return  # Keras looks it up among its own and what is registered, by the name alone
     package, *parts = module.split(".")
     if parts[:1] == ["src"]:  # where the code is that Keras and KerasHub publish
         parts = parts[1:]
-    is_known = package in PACKAGES and str(name).isidentifier()
+    is_known = package in PACKAGES and name.isidentifier()
     if package == "keras" and parts:
         is_known = is_known and parts[0] in PARTS
         if is_function:
-            is_known = is_known and parts[0] not in NO_FUNCTIONS and name not in FACTORIES
+            is_known = is_known and parts[0] not in NO_FUNCTIONS
     elif package == "keras":
-        is_known = is_known and str(name)[0].isupper()  # of classes: keras.Model, keras.DTypePolicy
+        is_known = (
+            is_known and not is_function and name[0].isupper()
+        )  # of classes: keras.Model, keras.DTypePolicy
     if not is_known:
         raise _refusal(f"{module}.{name}, which is no part of a Keras model")
 
