@@ -1,5 +1,6 @@
 """Files made to harm are refused before anything is run, allocated or written for them."""
 
+import copy
 import io
 import json
 import os
@@ -129,6 +130,28 @@ def test_the_users_own_classes_are_let_through():
 def test_what_keras_writes_of_its_own_is_let_through(entry):
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(entry)))
     config_check.check_config(config)
+
+
+def sequential(count):
+    return layer("keras", "Sequential", name="s", layers=[layer("keras.layers", "ReLU")] * count)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (sequential(501), "more than 500 layers in Sequential"),
+        ([sequential(400)] * 2, "more than 500 layers in Sequential"),
+        (layer("keras.layers", "TextVectorization", ngrams=1 << 30), "over which Keras loops"),
+        ([layer("keras.layers", "ReLU")] * 10_000, "10,000 layers and other objects would take"),
+    ],
+)
+def test_what_keras_takes_long_for_is_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        config_check.check_size(config, LIMIT)
+
+
+def test_a_thousand_objects_are_never_too_many():
+    config_check.check_size([layer("keras.layers", "ReLU")] * 1000, limit_bytes=1)
 
 
 # --- memory and time of compressed files -------------------------------------------------------
@@ -416,6 +439,17 @@ def double_inputs(model):
         op.inputs = np.array([op.inputs[0]] * 2, np.int32)
 
 
+def unpack_often(model):
+    """Another chain of DEQUANTIZE, so long that each look at it costs."""
+    graph = model.subgraphs[0]
+    (op, *_) = operators(model, "DEQUANTIZE")
+    for _ in range(10):
+        graph.tensors.append(copy.copy(graph.tensors[int(op.outputs[0])]))
+        inputs, outputs = op.outputs, np.array([len(graph.tensors) - 1], np.int32)
+        op = type(op)(opcodeIndex=op.opcodeIndex, inputs=inputs, outputs=outputs)
+        graph.operators.append(op)
+
+
 def set_first(name, value):
     def change(model):
         setattr(model.subgraphs[0].operators[-1], name, value)
@@ -453,6 +487,7 @@ BROKEN = {
     "a circle": (read_what_is_written, "which is read before written"),
     "the wrong order": (exchange_order, "which is read before written"),
     "several inputs": (double_inputs, "of several tensors"),
+    "a chain": (unpack_often, "unpack in turn"),
     "an operator code": (set_first("opcodeIndex", 10**6), "an operator's code 1000000"),
     "an input": (set_first("inputs", np.array([10**6] * 3, np.int32)), "with a number beyond"),
     "no inputs": (set_first("inputs", None), "without tensors"),

@@ -10,7 +10,7 @@ import keras
 from kprune.export import _frame, _verification
 from kprune.export._compressed import archive, coding, container, serialization, verification
 from kprune.export._compressed.report import CompressedReport, CompressedTensor
-from kprune.export._reading import config_check, json_text
+from kprune.export._reading import config_check
 
 __all__ = ["CompressedReport", "CompressedTensor", "load_compressed", "save_compressed"]
 
@@ -95,9 +95,7 @@ def load_compressed(
         contents = serialization.deserialize(content, limit_bytes)
         used = contents.config if compile else {**contents.config, archive.COMPILE: None}
         config_check.check_config(used, custom_objects, safe_mode)
-        objects = config_check.OBJECT_BYTES * config_check.count_objects(contents.config)
-        least = max(limit_bytes, json_text.LEAST_LIMIT)
-        serialization.check_limit("the model's layers", objects, least)
+        config_check.check_size(used, limit_bytes, safe_mode)
         declared = archive.declared_bytes(contents.config, custom_objects, safe_mode)
         serialization.check_limit("the model's variables", declared, limit_bytes)
     except ValueError as error:

@@ -13,6 +13,10 @@ import keras
 
 MAX_NAME = 4096  # characters
 OBJECT_BYTES = 1 << 14  # that Keras takes for an object with a config, such as a layer, on average
+LEAST_OBJECTS = 1000  # that are let through whatever the limit is, which is set for weights
+MAX_SEQUENTIAL = 500  # layers of a Sequential, which takes 30 s to make of as many
+# Numbers of steps that Keras takes in Python, or lists, when a layer is made or called.
+LOOPS = {"ngrams": 64, "num_oov_indices": 1 << 20, "num_ops": 256, "power_iterations": 1024}
 PACKAGES = ("keras", "keras_hub", "keras_nlp", "keras_cv", "kprune")
 # Packages of Keras, with or without `src` between, whose classes are parts of models.
 PARTS = (
@@ -69,9 +73,37 @@ def check_config(
             _check_origin(entry)
 
 
-def count_objects(config: Any) -> int:
-    """Returns how many objects Keras makes of a config at least."""
-    return sum(1 for _ in find_objects(config))
+def check_size(config: Any, limit_bytes: int, safe_mode: bool = True) -> None:
+    """Raises ValueError if Keras would take too much memory or time to make the objects.
+
+    Args:
+        config: parsed JSON.
+        limit_bytes: the most that the objects may take, without weights; a thousand are let through
+            in any case.
+        safe_mode: False for a file whose source is trusted: only the memory is limited.
+    """
+    count = squares = 0
+    for entry in find_objects(config):
+        count += 1
+        inner = entry.get("config")
+        if isinstance(inner, dict):
+            for key, most in LOOPS.items():
+                value = inner.get(key)
+                if safe_mode and isinstance(value, (int, float)) and value > most:
+                    raise _refusal(f"{key}={value!r:.100}, over which Keras loops")
+            if entry["class_name"] == "Sequential" and isinstance(inner.get("layers"), list):
+                squares += len(inner["layers"]) ** 2
+    if OBJECT_BYTES * max(count - LEAST_OBJECTS, 0) > limit_bytes:
+        raise ValueError(
+            f"the model's {count:,} layers and other objects would take {OBJECT_BYTES * count:,} "
+            f"bytes; expected {limit_bytes:,} at most. "
+            f"Write limit_bytes={OBJECT_BYTES * count} where the file's source is to be trusted."
+        )
+    if safe_mode and squares > MAX_SEQUENTIAL**2:
+        raise _refusal(
+            f"more than {MAX_SEQUENTIAL} layers in Sequential models, each of which Keras traces "
+            "again with every layer"
+        )
 
 
 def find_objects(config: Any) -> Iterator[dict[str, Any]]:

@@ -72,9 +72,7 @@ def check_archive(file: Any, limit_bytes: int) -> dict[str, Any]:
             raise ValueError("two of its files have the same name")
         config = json_text.parse_object(opened.read(CONFIG), limit_bytes)
         config_check.check_config(config)
-        count = config_check.count_objects(config)
-        if config_check.OBJECT_BYTES * count > max(limit_bytes, json_text.LEAST_LIMIT):
-            raise ValueError(f"its {count:,} objects take more than {limit_bytes:,} bytes")
+        config_check.check_size(config, limit_bytes)
         if WEIGHTS in opened.namelist():
             check_weights(opened.read(WEIGHTS), limit_bytes)
     return config

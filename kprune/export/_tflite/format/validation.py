@@ -18,6 +18,7 @@ TABLE_BYTES = 1 << 11  # that Python takes for a table of the format, such as a 
 POSITION_BYTES = 24  # that unpacking takes for a stored position of a sparse tensor
 LEAST_LIMIT = 1 << 24  # a description of a model may take this much in any case
 MAX_RANK = 32
+MAX_DEPTH = 4  # DENSIFY, then DEQUANTIZE, is the most that is known
 # How many inputs the rules of `check` read of an operator.
 INPUTS = {
     "CONV_2D": 2,
@@ -64,7 +65,7 @@ def check_model(model: Any, limit_bytes: int) -> None:
     for code in model.operatorCodes:
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         _check(number in codes, f"it has an operator of number {number}")
-    size = sum(0 if each.data is None else len(each.data) for each in model.buffers)
+    size = 0
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             _check(0 <= tensor.buffer < len(model.buffers), f"a tensor's buffer {tensor.buffer}")
@@ -126,7 +127,7 @@ def _check_tensor(model: Any, tensor: Any) -> int:
         return size + dense + _count_positions(tensor)
     if flatbuffer.is_plain(tensor):
         _check(len(stored) == dense, f"{len(stored)} bytes for the {dense} of {name!r:.100}")
-    return size
+    return size + len(stored)  # of each that shares them: each is looked at
 
 
 def _count_positions(tensor: Any) -> int:
@@ -176,6 +177,7 @@ def _check_operator(model: Any, graph: Any, op: Any) -> int:
 def _check_order(model: Any, graph: Any) -> None:
     """Checks that operators read what was computed before, and write what holds no data."""
     writers: dict[int, int] = {}
+    depths: dict[int, int] = {}  # how often a constant has been unpacked
     for place, op in enumerate(graph.operators):
         for index in map(int, op.outputs):
             if index < 0:
@@ -187,6 +189,10 @@ def _check_order(model: Any, graph: Any) -> None:
     for place, op in enumerate(graph.operators):
         for index in map(int, op.inputs):
             _check(writers.get(index, -1) < place, f"tensor {index}, which is read before written")
+        if flatbuffer.operator(model, op) in UNPACKING:
+            depth = depths.get(int(op.inputs[0]), 0) + 1
+            depths[int(op.outputs[0])] = depth
+            _check(depth <= MAX_DEPTH, f"a constant that {depth} operators unpack in turn")
 
 
 def _check_indices(what: str, indices: Any, count: int, least: int) -> None:

@@ -39,6 +39,7 @@ ELEMENTWISE = (
     "SUB",
     "TANH",
 )
+MAX_VISITS = 1_000_000  # of operators, over all stretches
 PAD = ("PAD", "PADV2")
 FLAT = ("FULLY_CONNECTED", "RESHAPE", "SQUEEZE")  # that may read the mean at the end of a stretch
 
@@ -51,11 +52,13 @@ class _Stretch:
         weights: the tensors that store the weights of the 1x1 convolutions.
         misfits: what has no kernel in the layout channel by channel, in the order of the file.
         open: what reads the mean over the image as an image again, if anything does.
+        size: how many operators there are.
     """
 
     weights: list[int]
     misfits: list[str]
     open: str | None
+    size: int
 
 
 def find_obstacles(
@@ -109,12 +112,20 @@ def _stretches(graph: Graph) -> list[_Stretch]:
     """Returns the stretches around all 1x1 convolutions, each once."""
     found: list[_Stretch] = []
     known: set[int] = set()
+    visits = 0
     for op in graph.graph.operators:
         if graph.name(op) == "CONV_2D" and graph.shape(op, 1)[1:3] == (1, 1):
             index = _stored(graph, int(op.inputs[1]))
             if index not in known:
                 found.append(_stretch(graph, op))
                 known.update(found[-1].weights)
+                visits += found[-1].size
+                if visits > MAX_VISITS:
+                    raise ValueError(
+                        f"{visits:,} operators are around 1x1 convolutions, most of them around "
+                        f"several; expected {MAX_VISITS:,} at most, as in a network of layers. "
+                        "Write kprune.export.check(model) with the Keras model."
+                    )
     return found
 
 
@@ -157,7 +168,8 @@ def _stretch(graph: Graph, start: Any) -> _Stretch:
     )
     kernels = [op for op in inside if graph.name(op) == "CONV_2D"]
     pointwise = [op for op in kernels if graph.shape(op, 1)[1:3] == (1, 1)]
-    return _Stretch([_stored(graph, int(op.inputs[1])) for op in pointwise], misfits, images)
+    weights = [_stored(graph, int(op.inputs[1])) for op in pointwise]
+    return _Stretch(weights, misfits, images, len(inside))
 
 
 def _around(graph: Graph, op: Any) -> Iterator[Any]:
