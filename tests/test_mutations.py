@@ -27,7 +27,7 @@ LIMIT = 1 << 24  # bytes
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the memory")
 
 SECONDS = 20  # for a file of some kilobytes, on a busy machine
-GROWTH = 24 * LIMIT  # of the process, over all files; Python and TensorFlow keep some memory
+GROWTH = 8 * LIMIT  # of the process, over all files
 
 
 def shared():
