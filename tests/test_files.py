@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from kprune._support import atomic, files
+from kprune._support import atomic, files, temporaries
 
 pytestmark = pytest.mark.quick
 
@@ -176,6 +176,21 @@ def test_only_what_dead_writers_left_is_removed(tmp_path):
         assert path.read_bytes() == b"second" and living.read_bytes() == b"living"
     assert path.read_bytes() == b"living"
     assert set(os.listdir(tmp_path)) == {*ours, "model.bin"}
+
+
+def test_a_lock_of_someone_else_holds_nothing_up(tmp_path, monkeypatch):
+    """As `flock DIRECTORY python export.py` holds it: nothing is removed without it."""
+    monkeypatch.setattr(temporaries.locked.__wrapped__, "__defaults__", (0.01,))
+    path, left = tmp_path / "model.bin", tmp_path / ".model.bin.abcdefgh.kprune"
+    left.mkdir()
+    with temporaries.locked(tmp_path) as is_locked:
+        assert is_locked
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"new" and left.exists()
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(b"newer")
+    assert os.listdir(tmp_path) == ["model.bin"]
 
 
 def test_what_another_writer_put_there_meanwhile_is_not_lost(tmp_path):

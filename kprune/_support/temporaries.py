@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,10 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 SUFFIX = ".kprune"
+# Seconds to wait for the lock of a parent directory, which writers hold for a moment. Someone else
+# may hold it for long, as `flock DIRECTORY COMMAND` does: then names change without it, and what
+# was left stays.
+PATIENCE = 5.0
 OLD = "old"  # the name, in a temporary directory, of a target that is being replaced
 MAX_NAME = 200  # bytes of the target's name that are repeated; names have 255 at most
 
@@ -53,13 +58,11 @@ def remove_abandoned(target: Path) -> None:
     pattern = re.compile(re.escape(_prefix(target)) + r"[a-z0-9_]{8}" + re.escape(SUFFIX))
     with contextlib.ExitStack() as stack:
         abandoned = []
-        with locked(target.parent):
-            for path in _list(target.parent):
+        with locked(target.parent) as is_locked:
+            for path in _list(target.parent) if is_locked else ():
                 if pattern.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
-                    lock = _lock(path, wait=False)
-                    if lock is None:
-                        continue
-                    stack.callback(os.close, lock)
+                    if not stack.enter_context(locked(path, seconds=0)):
+                        continue  # its writer lives
                     abandoned.append(path)
                     if (path / OLD).exists() and not target.exists():
                         os.replace(path / OLD, target)
@@ -68,29 +71,38 @@ def remove_abandoned(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Holds the lock of a directory during a block, waiting for it; no lock where there is none."""
-    lock = _lock(directory, wait=True)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            os.close(lock)
+def locked(directory: Path, seconds: float = PATIENCE) -> Iterator[bool]:
+    """Holds the lock of a directory during a block, and yields whether it could be had.
 
-
-def _lock(directory: Path, wait: bool) -> int | None:
-    """Returns a descriptor that holds the lock of a directory; None where it cannot be had."""
-    if fcntl is None:
-        return None
-    descriptor = None
+    Args:
+        directory: an existing directory.
+        seconds: how long to wait for it.
+    """
     try:
         descriptor = os.open(directory, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # held by a living writer, gone meanwhile, or not supported
-        if descriptor is not None:
-            os.close(descriptor)
-        return None
-    return descriptor
+    except OSError:  # Windows opens no directories; another writer has removed it
+        yield False
+        return
+    try:
+        yield _lock(descriptor, seconds)
+    finally:
+        os.close(descriptor)  # and with it goes the lock
+
+
+def _lock(descriptor: int, seconds: float) -> bool:
+    """Locks what is open, and returns whether it could be locked in time."""
+    end = time.monotonic() + seconds
+    while fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.001)
+        except OSError:
+            return False  # the file system has no locks
+    return False
 
 
 def _list(directory: Path) -> list[Path]:
