@@ -370,6 +370,22 @@ def test_weights_made_to_harm(change, message, keras_file):
         export.check(keras_file)
 
 
+def test_weights_in_any_form_are_measured(keras_file):
+    """Keras reads them from .npz too, and from several files."""
+    bomb = io.BytesIO()
+    np.savez_compressed(bomb, x=np.zeros((1 << 23,), "f4"))
+    rewrite(keras_file, lambda entries: [("model.weights.npz", bomb.getvalue())])
+    with pytest.raises(ValueError, match="weights take 33,554,"):
+        export.check(keras_file, limit_bytes=LIMIT)
+    other = io.BytesIO()
+    with h5py.File(other, "w") as store:
+        store["x"] = h5py.ExternalLink("/etc/passwd", "/x")
+    dense().save(keras_file)
+    rewrite(keras_file, lambda entries: [("model_00000.weights.h5", other.getvalue())])
+    with pytest.raises(ValueError, match="ExternalLink"):
+        export.check(keras_file)
+
+
 def test_groups_in_a_circle_end(keras_file):
     change_weights(keras_file, lambda store: store["layers"].__setitem__("again", store["layers"]))
     export.check(keras_file)

@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,7 +13,7 @@ import keras
 from kprune.export._compressed import archive
 from kprune.export._reading import config_check, json_text
 
-CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+CONFIG = "config.json"  # of Keras
 MAX_ENTRIES = 10_000  # of the archive
 MAX_LINKS = 1_000_000  # of the weights' file
 
@@ -73,13 +74,20 @@ def check_archive(file: Any, limit_bytes: int) -> dict[str, Any]:
         config = json_text.parse_object(opened.read(CONFIG), limit_bytes)
         config_check.check_config(config)
         config_check.check_size(config, limit_bytes)
-        if WEIGHTS in opened.namelist():
-            check_weights(opened.read(WEIGHTS), limit_bytes)
+        left = limit_bytes
+        for entry in entries:  # several where the weights are split over files
+            count = MEASURES.get(PurePosixPath(entry.filename).suffix)
+            if count is not None:
+                left -= count(opened.read(entry), left)
     return config
 
 
-def check_weights(content: bytes, limit_bytes: int) -> None:
-    """Raises an error if an HDF5 file leads to other files, or unpacks to more than a limit."""
+def count_h5(content: bytes, limit_bytes: int) -> int:
+    """Returns the bytes of the values in an HDF5 file.
+
+    Raises:
+        ValueError: the file leads to other files, or there are more than the limit.
+    """
     with h5py.File(io.BytesIO(content), "r") as store:
         queue: list[Any] = [store]
         seen: set[Any] = set()
@@ -104,11 +112,28 @@ def check_weights(content: bytes, limit_bytes: int) -> None:
                 if not isinstance(node, h5py.Dataset) or node.is_virtual or node.external:
                     raise ValueError(f"its weight {name!r:.100} is kept in another file")
                 size += node.size * node.dtype.itemsize
-        if size > limit_bytes:
-            raise ValueError(
-                f"its weights take {size:,} bytes; expected {limit_bytes:,} at most. "
-                f"Write limit_bytes={size} where its source is to be trusted."
-            )
+    _check_size(size, limit_bytes)
+    return size
+
+
+def count_npz(content: bytes, limit_bytes: int) -> int:
+    """Returns the bytes of the arrays in an archive of NumPy; ValueError if beyond the limit."""
+    with zipfile.ZipFile(io.BytesIO(content)) as arrays:
+        size = sum(entry.file_size for entry in arrays.infolist())
+    _check_size(size, limit_bytes)
+    return size
+
+
+# What Keras keeps weights in, and how many bytes they take.
+MEASURES: dict[str, Callable[[bytes, int], int]] = {".h5": count_h5, ".npz": count_npz}
+
+
+def _check_size(size: int, limit_bytes: int) -> None:
+    if size > limit_bytes:
+        raise ValueError(
+            f"its weights take {size:,} bytes; expected {limit_bytes:,} at most. "
+            f"Write limit_bytes={size} where its source is to be trusted."
+        )
 
 
 def _check_name(entry: zipfile.ZipInfo) -> None:
