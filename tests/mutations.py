@@ -4,9 +4,11 @@ Every mutation follows from the file and a number, so that a failure can be repe
 """
 
 import copy
+import io
 import json
 import random
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -162,9 +164,29 @@ def _other(value: Any, chance: random.Random) -> Any:
     return None
 
 
+def archive(content: bytes, chance: random.Random) -> bytes:
+    """Changes the weights or the config in a .keras file, whose own checksums fit."""
+    with zipfile.ZipFile(io.BytesIO(content)) as opened:
+        entries = {name: opened.read(name) for name in opened.namelist()}
+    if chance.random() < 0.6:
+        weights = entries["model.weights.h5"]
+        entries["model.weights.h5"] = chance.choice(PLAIN)(weights, chance)
+    else:
+        config = json.loads(entries["config.json"])
+        replace_value(config, chance)
+        entries["config.json"] = json.dumps(config).encode()
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w") as written:
+        for name, entry in entries.items():
+            written.writestr(name, entry)
+    return changed.getvalue()
+
+
 KPRUNE: list[Callable[[bytes, random.Random], bytes]] = [*PLAIN, sealed, sections]
 KPRUNE += [sections, directory, directory, directory]
 TFLITE: list[Callable[[bytes, random.Random], bytes]] = [*PLAIN, write_number, objects, objects]
+
+KERAS: list[Callable[[bytes, random.Random], bytes]] = [*PLAIN, *[archive] * 8]
 
 
 def mutate(content: bytes, kinds: list[Callable[..., bytes]], number: int) -> tuple[str, bytes]:

@@ -20,6 +20,7 @@ from models import compiled, mlp
 import kprune
 from kprune import export
 from kprune.export import compressed
+from kprune.export._reading import keras_file
 from kprune.training import weight_sharing
 
 layers = keras.layers
@@ -85,6 +86,14 @@ def tflite_files(tmp_path_factory):
         path = directory / f"{quantization}.tflite"
         export.to_tflite(model, path, quantization, timing_seconds=0)
     export.to_tflite(model, directory / "dense.tflite", sparse=False, timing_seconds=0)
+    return [path.read_bytes() for path in sorted(directory.iterdir())]
+
+
+@pytest.fixture(scope="module")
+def keras_files(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("keras")
+    for model in (shared(), words(), functional()):
+        model.save(directory / f"{model.name}.keras")
     return [path.read_bytes() for path in sorted(directory.iterdir())]
 
 
@@ -154,9 +163,15 @@ def read_tflite(path):
     kprune.export.check(path, "arm", limit_bytes=LIMIT)
 
 
+def read_keras(path):
+    """Without the conversion that `check` goes on with, which is of a model."""
+    keras_file.load(path, limit_bytes=LIMIT)
+
+
 KINDS = {
     "kprune": (mutations.KPRUNE, read_compressed),
     "tflite": (mutations.TFLITE, read_tflite),
+    "keras": (mutations.KERAS, read_keras),
 }
 
 
@@ -176,9 +191,10 @@ def test_twenty_thousand_changed_files_are_read_or_refused(suffix, request, tmp_
     attempt(files, kinds, read, tmp_path / f"file.{suffix}", range(20_000))
 
 
-def test_sound_files_are_read(kprune_files, tflite_files, tmp_path):
+def test_sound_files_are_read(kprune_files, tflite_files, keras_files, tmp_path):
     """The harness would pass a reader that refuses everything."""
-    for suffix, files in (("kprune", kprune_files), ("tflite", tflite_files)):
+    every = {"kprune": kprune_files, "tflite": tflite_files, "keras": keras_files}
+    for suffix, files in every.items():
         for content in files:
             (tmp_path / f"file.{suffix}").write_bytes(content)
             KINDS[suffix][1](tmp_path / f"file.{suffix}")
