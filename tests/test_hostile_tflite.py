@@ -92,19 +92,22 @@ def no_lists(tensor):
 
 
 BROKEN = {
-    "a circle": (read_what_is_written, "which is read before written"),
-    "the wrong order": (exchange_order, "which is read before written"),
-    "several inputs": (double_inputs, "of several tensors"),
-    "a chain": (unpack_often, "unpack in turn"),
-    "an operator code": (set_first("opcodeIndex", 10**6), "an operator's code 1000000"),
-    "an input": (set_first("inputs", np.array([10**6] * 3, np.int32)), "with a number beyond"),
+    "a circle": (read_what_is_written, "is read before it is written"),
+    "the wrong order": (exchange_order, "is read before it is written"),
+    "several inputs": (double_inputs, "several tensors"),
+    "a chain": (unpack_often, "in turn"),
+    "an operator code": (set_first("opcodeIndex", 10**6), "the code 1000000"),
+    "an input": (
+        set_first("inputs", np.array([10**6] * 3, np.int32)),
+        "refers to more than there is",
+    ),
     "no inputs": (set_first("inputs", None), "without tensors"),
     "a buffer": (change_tensor("buffer", 10**6), "buffer 1000000"),
     "a type": (change_tensor("type", 99), "type 99"),
     "a builtin": (lambda m: setattr(m.operatorCodes[0], "builtinCode", 786441), "number 786441"),
     "no options": (
         lambda m: [setattr(op, "builtinOptions", None) for op in operators(m, "CONV_2D")],
-        "CONV_2D without options",
+        "CONV_2D is without options",
     ),
     "no sub-graph": (lambda m: setattr(m, "subgraphs", []), "no sub-graph"),
     "a signature": (

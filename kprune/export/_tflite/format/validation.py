@@ -60,16 +60,18 @@ def check_model(model: Any, limit_bytes: int) -> None:
         model: a `ModelT`.
         limit_bytes: the most that its tensors may take, sparse ones unpacked.
     """
-    _check(bool(model.subgraphs), "it has no sub-graph")
+    _check(bool(model.subgraphs), "there is no sub-graph")
     codes, types = flatbuffer.names("BuiltinOperator"), flatbuffer.names("TensorType")
     for code in model.operatorCodes:
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        _check(number in codes, f"it has an operator of number {number}")
+        _check(number in codes, f"there is an operator of number {number}")
     size = 0
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            _check(0 <= tensor.buffer < len(model.buffers), f"a tensor's buffer {tensor.buffer}")
-            _check(tensor.type in types, f"a tensor of type {tensor.type}")
+            _check(
+                0 <= tensor.buffer < len(model.buffers), f"a tensor has the buffer {tensor.buffer}"
+            )
+            _check(tensor.type in types, f"a tensor has the type {tensor.type}")
             tensor.name.decode()
             size += _check_tensor(model, tensor)
         _check_indices("a sub-graph", [*graph.inputs, *graph.outputs], len(graph.tensors), 0)
@@ -78,13 +80,13 @@ def check_model(model: Any, limit_bytes: int) -> None:
         _check_order(model, graph)
     for signature in model.signatureDefs or []:
         number = signature.subgraphIndex
-        _check(0 <= number < len(model.subgraphs), f"a signature's sub-graph {number}")
+        _check(0 <= number < len(model.subgraphs), f"a signature is of sub-graph {number}")
         entries = [*(signature.inputs or []), *(signature.outputs or [])]
         indices = [entry.tensorIndex for entry in entries]
         _check_indices("a signature", indices, len(model.subgraphs[number].tensors), 0)
     _check(
         size <= max(limit_bytes, LEAST_LIMIT),
-        f"its tensors take {size:,} bytes, more than limit_bytes={limit_bytes}",
+        f"the tensors take {size:,} bytes; write limit_bytes={size} where its source is trusted",
     )
 
 
@@ -120,13 +122,13 @@ def _check_tensor(model: Any, tensor: Any) -> int:
     stored = model.buffers[tensor.buffer].data
     if tensor.sparsity is None and (stored is None or not len(stored)):
         return size
-    _check(len(shape) <= MAX_RANK, f"the rank {len(shape)} of {name!r:.100}")
-    _check(all(length >= 0 for length in shape), f"the shape {shape} of {name!r:.100}")
+    _check(len(shape) <= MAX_RANK, f"{name!r:.100} has {len(shape)} axes")
+    _check(all(length >= 0 for length in shape), f"{name!r:.100} has the shape {shape}")
     dense = math.prod(shape) * flatbuffer.dtype(tensor).itemsize
     if tensor.sparsity is not None:
         return size + dense + _count_positions(tensor)
     if flatbuffer.is_plain(tensor):
-        _check(len(stored) == dense, f"{len(stored)} bytes for the {dense} of {name!r:.100}")
+        _check(len(stored) == dense, f"{name!r:.100} has {len(stored)} bytes of {dense}")
     return size + len(stored)  # of each that shares them: each is looked at
 
 
@@ -137,18 +139,24 @@ def _count_positions(tensor: Any) -> int:
     order, blocked = sparsity.traversalOrder, sparsity.blockMap
     name = tensor.name.decode()
     count = 0 if blocked is None else len(blocked)
-    _check(order is not None and len(order) == len(levels) == rank + count, f"levels of {name!r}")
+    _check(
+        order is not None and len(order) == len(levels) == rank + count,
+        f"the levels of {name!r:.100} do not fit its shape",
+    )
     if blocked is not None:
-        _check_indices(f"blocks of {name!r}", blocked, rank, 0)
+        _check_indices(f"the block map of {name!r:.100}", blocked, rank, 0)
     positions = largest = 1
     size = _count_bytes(sparsity)
     for level in levels:
         if level.format == 0:
-            _check(level.denseSize > 0 or positions == 0, f"a level of {name!r:.100}")
+            _check(level.denseSize > 0 or positions == 0, f"a level of {name!r:.100} has no length")
             positions *= level.denseSize
         else:
             lists = level.arraySegments, level.arrayIndices
-            _check(all(hasattr(each, "values") for each in lists), f"a level of {name!r:.100}")
+            _check(
+                all(hasattr(each, "values") for each in lists),
+                f"a level of {name!r:.100} has no lists",
+            )
             size += sum(_count_bytes(each) for each in lists)
             values = level.arrayIndices.values
             positions = 0 if values is None else len(values)
@@ -158,19 +166,21 @@ def _count_positions(tensor: Any) -> int:
 
 def _check_operator(model: Any, graph: Any, op: Any) -> int:
     """Checks the numbers and the form of an operator; returns what its lists take."""
-    _check(0 <= op.opcodeIndex < len(model.operatorCodes), f"an operator's code {op.opcodeIndex}")
+    _check(
+        0 <= op.opcodeIndex < len(model.operatorCodes), f"an operator has the code {op.opcodeIndex}"
+    )
     name = flatbuffer.operator(model, op)
     _check_indices(name, [*op.inputs, *op.outputs], len(graph.tensors), -1)
     if name in INPUTS:
         needed = op.inputs[: INPUTS[name]]
-        _check(len(needed) == INPUTS[name] and len(op.outputs) > 0, f"{name} without tensors")
+        _check(len(needed) == INPUTS[name] and len(op.outputs) > 0, f"{name} is without tensors")
         _check_indices(name, [*needed, op.outputs[0]], len(graph.tensors), 0)
     if name in UNPACKING:
-        _check((len(op.inputs), len(op.outputs)) == (1, 1), f"{name} of several tensors")
+        _check((len(op.inputs), len(op.outputs)) == (1, 1), f"{name} unpacks several tensors")
     if name in OPTIONS:
-        _check(type(op.builtinOptions).__name__ == OPTIONS[name], f"{name} without options")
+        _check(type(op.builtinOptions).__name__ == OPTIONS[name], f"{name} is without options")
         shapes = [flatbuffer.shape(graph.tensors[int(index)]) for index in op.inputs[:2]]
-        _check(all(len(each) == KERNEL_RANK for each in shapes), f"{name} of {shapes}")
+        _check(all(len(each) == KERNEL_RANK for each in shapes), f"{name} has the shapes {shapes}")
     return _count_bytes(op) + _count_bytes(op.builtinOptions)
 
 
@@ -182,23 +192,23 @@ def _check_order(model: Any, graph: Any) -> None:
         for index in map(int, op.outputs):
             if index < 0:
                 continue
-            _check(index not in writers, f"tensor {index}, which two operators write")
+            _check(index not in writers, f"two operators write tensor {index}")
             has_data = flatbuffer.data(model, graph.tensors[index]) is not None
-            _check(not has_data, f"tensor {index}, which is constant and written")
+            _check(not has_data, f"tensor {index} is constant, and written")
             writers[index] = place
     for place, op in enumerate(graph.operators):
         for index in map(int, op.inputs):
-            _check(writers.get(index, -1) < place, f"tensor {index}, which is read before written")
+            _check(writers.get(index, -1) < place, f"tensor {index} is read before it is written")
         if flatbuffer.operator(model, op) in UNPACKING:
             depth = depths.get(int(op.inputs[0]), 0) + 1
             depths[int(op.outputs[0])] = depth
-            _check(depth <= MAX_DEPTH, f"a constant that {depth} operators unpack in turn")
+            _check(depth <= MAX_DEPTH, f"{depth} operators unpack a constant in turn")
 
 
 def _check_indices(what: str, indices: Any, count: int, least: int) -> None:
     values = np.asarray(indices, np.int64)
     inside = (values >= least) & (values < count)
-    _check(bool(inside.all()), f"{what} with a number beyond {count} tensors or axes")
+    _check(bool(inside.all()), f"{what} refers to more than there is, {count}")
 
 
 def _count_bytes(table: Any) -> int:
@@ -209,4 +219,4 @@ def _count_bytes(table: Any) -> int:
 
 def _check(holds: bool, finding: str) -> None:
     if not holds:
-        raise ValueError(f"it has {finding.removeprefix('it has ')}")
+        raise ValueError(finding)
