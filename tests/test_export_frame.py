@@ -425,3 +425,55 @@ def test_the_package_has_what_its_public_modules_list():
         for name in module.__all__:
             assert name in export.__all__ and getattr(export, name) is getattr(module, name)
     assert all(getattr(export, name).__doc__ for name in export.__all__)
+
+
+# --- not a number ------------------------------------------------------------------------------
+
+WRITERS = {
+    "tflite": lambda model, path: export.to_tflite(model, path, timing_seconds=0),
+    "saved model": export.to_saved_model,
+    "compressed": export.save_compressed,
+}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_weight_that_is_no_number_is_named(tmp_path, writer, value):
+    model = network(zeros=0.5)
+    kernel = next(each for each in model.weights if each.path.endswith("kernel"))
+    values = kernel.numpy()
+    values.flat[-1] = value
+    kernel.assign(values)
+    with pytest.raises(
+        export.ExportError, match=f"1 of the .* values of {kernel.path} are infinite"
+    ):
+        WRITERS[writer](model, tmp_path / "there" / "model")
+    assert os.listdir(tmp_path) == []
+
+
+@keras.saving.register_keras_serializable("kprune_test_export_frame")
+class Root(layers.Layer):
+    """The square root of what is below zero: not a number for every input."""
+
+    def call(self, x):
+        return keras.ops.sqrt(-1.0 - keras.ops.abs(x))
+
+
+@pytest.mark.parametrize("writer", ["tflite", "saved model"])
+def test_outputs_that_are_never_numbers_are_not_verified(tmp_path, writer):
+    """One output of two is compared, the other one never is."""
+    x = keras.Input((16,))
+    model = keras.Model(x, {"fine": layers.Dense(4)(x), "root": Root()(x)})
+    with pytest.raises(export.ExportError, match="every value of output 'root'"):
+        WRITERS[writer](model, tmp_path / "model")
+    assert os.listdir(tmp_path) == []
+
+
+def test_single_values_that_are_no_numbers_are_compared():
+    """As `log` of an input that may be negative: agreement is that both are not a number."""
+    one, other = ({"y": np.array(values)} for values in ([np.nan, 1.0], [1.0, np.nan]))
+    nothing = {"y": np.array([np.nan, np.nan])}
+    assert _verification.agree([one], [one], 0.1, "itself").largest == 0.0
+    assert _verification.agree([nothing, one], [nothing, one], 0.1, "itself").largest == 0.0
+    with pytest.raises(export.ExportError, match="inf away"):
+        _verification.agree([one], [other], 0.1, "another")

@@ -9,7 +9,7 @@ import tensorflow as tf
 from models import functional, mlp
 
 import kprune
-from kprune.export._tflite.format import constants, flatbuffer
+from kprune.export._tflite.format import constants, loading
 from kprune.training import fake_quantization
 
 layers = keras.layers
@@ -118,7 +118,7 @@ def test_every_zero_is_a_zero_of_the_file(tmp_path, precision):
     x = np.random.default_rng(0).standard_normal((16, 64)).astype("float32")
     path = tmp_path / "model.tflite"
     kprune.export.to_tflite(model, path, precision, x, timing_seconds=0)
-    stored = {each.shape: each.stored for each in constants.find(flatbuffer.load(path))}
+    stored = {each.shape: each.stored for each in constants.find(loading.load(path))}
     for layer in model.layers:
         kernel = layer.kernel.numpy().T
         assert (stored[kernel.shape][kernel == 0] == 0).all()

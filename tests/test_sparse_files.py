@@ -14,7 +14,14 @@ from test_export import EVEN, interpret, network, sparsified
 from kprune import export
 from kprune.export import _verification
 from kprune.export._tflite import sparsification, trial
-from kprune.export._tflite.format import constants, encoder, encodings, flatbuffer, sparse_array
+from kprune.export._tflite.format import (
+    constants,
+    encoder,
+    encodings,
+    flatbuffer,
+    loading,
+    sparse_array,
+)
 from kprune.export._tflite.rules import decisions, placement, targets
 
 layers = keras.layers
@@ -190,7 +197,7 @@ def test_stored_values_are_the_weights(tmp_path, quantization, width, block):
     model, path = network(width=width, block=block), tmp_path / "model.tflite"
     report = export.to_tflite(model, path, quantization, timing_seconds=0)
     kernels = {kernel.shape[::-1]: kernel.numpy().T for kernel in model.trainable_variables[::2]}
-    held = flatbuffer.load(path)
+    held = loading.load(path)
     stored = {
         flatbuffer.shape(tensor): walk(flatbuffer.sparse(held, tensor))
         for tensor in held.subgraphs[0].tensors
@@ -347,7 +354,7 @@ def test_what_is_widened_comes_after_what_is_unpacked(tmp_path):
     """XNNPACK unpacks tensors in the order of their numbers: here the wrong one at first."""
     path = tmp_path / "dense.tflite"
     export.to_tflite(network(), path, "float16", sparse=False)
-    model = flatbuffer.load(path)
+    model = loading.load(path)
     (graph,) = model.subgraphs
     for op in [
         each for each in graph.operators if flatbuffer.operator(model, each) == "DEQUANTIZE"

@@ -33,7 +33,7 @@ from benchmarks.parts import converter, results
 from benchmarks.parts.networks import small_models
 from kprune._support import progress, tables
 from kprune.export._tflite import trial
-from kprune.export._tflite.format import constants, flatbuffer, sparse_array
+from kprune.export._tflite.format import constants, loading, sparse_array
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(
@@ -103,7 +103,7 @@ def ideals(path: pathlib.Path, report: kprune.export.TFLiteReport) -> Row:
     """Returns the bytes of a bitmap, and of the format's own indices, beside the rest of a file."""
     bitmap = indexed = report.dense_bytes or 0
     sizes = {(each.graph, each.tensor): each.dense_bytes for each in report.tensors}
-    for constant in constants.find(flatbuffer.load(path)):
+    for constant in constants.find(loading.load(path)):
         values, whole = constant.stored, sizes[constant.graph, constant.name]
         if values.ndim < 2 or not whole:
             continue

@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import os
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from kprune._support import atomic, temporaries
+
+ATTEMPTS = 5  # to write below parents that another writer removes
 BYTES_PER_READ = 1 << 20  # so that a large file is never in memory as a whole
 
 
@@ -25,8 +27,10 @@ def replacing(path: str | os.PathLike[str], marker: str | None = None) -> Iterat
     """Yields a temporary path, and moves what was written there to `path` if the block succeeds.
 
     Use it around work that may fail or be stopped: `path` keeps its old content until the new one
-    is complete. Missing parent directories are created. If the block raises, the temporary file is
-    removed, and so are the parents that were created for it.
+    is complete and on the disk, so that a kill or a power cut leaves one of both. Missing parent
+    directories are created. If the block raises, the temporary file is removed, and so are the
+    parents that were created for it; what a killed process left, the next call for the same path
+    removes. Of several writers to one path, each succeeds, and the last one's result stays.
 
     Args:
         path: the path of the result. It is validated before the block runs.
@@ -46,13 +50,12 @@ def replacing(path: str | os.PathLike[str], marker: str | None = None) -> Iterat
         7
     """
     target = _resolve_target(path, marker)
-    created = _make_parents(target.parent)
+    created: list[Path] = []
     is_written = False
     try:
-        # A directory beside the target: the same file system, so that a move is a rename, and the
-        # result has the name, the suffix and the permissions that it would have had in place.
-        directory = Path(_make_temporary_directory(target))
-        try:
+        with _make_temporary_directory(target, created) as directory:
+            # The same file system, so that a move is a rename, and the name, the suffix and the
+            # permissions that the result would have had in place.
             temporary = directory / target.name
             yield temporary
             if not temporary.exists():
@@ -60,10 +63,11 @@ def replacing(path: str | os.PathLike[str], marker: str | None = None) -> Iterat
                     f"nothing was written for {target}: expected the block to write "
                     f"{temporary}. Write to the path that `replacing` yields."
                 )
-            _move(temporary, target, directory / "old")
+            atomic.flush(temporary)
+            with temporaries.locked(target.parent):  # two writers take turns
+                _check_target(target, marker)  # others may have written there meanwhile
+                atomic.replace(temporary, target, directory / temporaries.OLD)
             is_written = True
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
     finally:
         if not is_written:
             for parent in created:
@@ -105,6 +109,12 @@ def _resolve_target(path: str | os.PathLike[str], marker: str | None) -> Path:
             'Write path="models/pruned".'
         )
     target = Path(os.path.realpath(path))
+    _check_target(target, marker)
+    return target
+
+
+def _check_target(target: Path, marker: str | None) -> None:
+    """Raises OSError if there is something that must not be replaced."""
     if marker is None and target.is_dir():
         raise IsADirectoryError(
             f"{target} is a directory; expected the path of a file. "
@@ -122,7 +132,6 @@ def _resolve_target(path: str | os.PathLike[str], marker: str | None) -> Path:
                 f"expected a new, an empty or an earlier directory of this kind. "
                 f'Write path="{target / "model"}".'
             )
-    return target
 
 
 def _make_parents(directory: Path) -> list[Path]:
@@ -148,11 +157,21 @@ def _make_parents(directory: Path) -> list[Path]:
     return created
 
 
-def _make_temporary_directory(target: Path) -> str:
-    try:
-        return tempfile.mkdtemp(prefix=f".{target.name[:64]}.", dir=target.parent)
-    except OSError as error:
-        raise _describe_unwritable(target.parent, error) from error
+@contextlib.contextmanager
+def _make_temporary_directory(target: Path, created: list[Path]) -> Iterator[Path]:
+    """Yields a temporary directory beside the target; notes the parents that it had to create."""
+    with contextlib.ExitStack() as stack:
+        for attempt in range(ATTEMPTS):
+            created += _make_parents(target.parent)
+            try:
+                directory = stack.enter_context(temporaries.make_beside(target))
+                break
+            except FileNotFoundError as error:  # a writer that failed has removed its parents
+                if attempt == ATTEMPTS - 1:
+                    raise _describe_unwritable(target.parent, error) from error
+            except OSError as error:
+                raise _describe_unwritable(target.parent, error) from error
+        yield directory
 
 
 def _describe_unwritable(directory: Path, error: OSError) -> OSError:
@@ -161,16 +180,3 @@ def _describe_unwritable(directory: Path, error: OSError) -> OSError:
         f"{directory} cannot be written to ({error.strerror}); expected a directory that this "
         f'process may write in. Write path="{Path(tempfile.gettempdir()) / "model"}".'
     )
-
-
-def _move(source: Path, target: Path, aside: Path) -> None:
-    """Replaces `target` by `source`; restores the old target if that fails."""
-    if not target.is_dir():
-        os.replace(source, target)
-        return
-    os.replace(target, aside)  # a directory that is not empty cannot be replaced in one step
-    try:
-        os.replace(source, target)
-    except BaseException:
-        os.replace(aside, target)
-        raise

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import keras
+import numpy as np
 
 from kprune._keras import models
 from kprune._masking import wrapping
 from kprune._support import files, validation
-from kprune.export._verification import Difference
+from kprune.export._verification import Difference, ExportError
 
 Converted = TypeVar("Converted")
 Encoded = TypeVar("Encoded")
@@ -101,10 +102,12 @@ def export(
         TypeError: the model is not a Keras 3 model.
         ValueError: the path is empty.
         OSError: nothing can be written there.
-        ExportError: the model cannot be exported, or what was written does not agree with it.
+        ExportError: a weight is infinite or not a number, the model cannot be exported, or what was
+            written does not agree with it.
     """
     check_model(model)
     check_path(path)
+    check_weights(model)
     with (
         files.replacing(path, form.marker) as written,
         tempfile.TemporaryDirectory() as scratch,
@@ -138,6 +141,24 @@ def check_choices(**flags: Any) -> None:
     """Raises TypeError if an argument that is true or false is something else."""
     for name, value in flags.items():
         validation.require_flag(value, name)
+
+
+def check_weights(model: keras.Model) -> None:
+    """Raises ExportError if a weight of a model is infinite or not a number.
+
+    Such a model computes nothing that could be compared, as after a training that diverged.
+    """
+    for variable in model.weights:
+        if not keras.backend.is_float_dtype(variable.dtype):
+            continue
+        finite = np.isfinite(np.asarray(variable))
+        if not finite.all():
+            count = finite.size - int(np.count_nonzero(finite))
+            raise ExportError(
+                f"{count:,} of the {finite.size:,} values of {variable.path} are infinite or not a "
+                "number; expected finite weights, since nothing else can be verified. Did the "
+                "training diverge? Write model.load_weights(path) with weights from before."
+            )
 
 
 def check_batch_size(batch_size: Any, call: str) -> None:

@@ -99,8 +99,9 @@ def agree(
         step: between neighbouring values of quantized outputs; added to what is accepted.
 
     Raises:
-        ExportError: the difference is larger.
+        ExportError: the difference is larger, or an output of the reference is never a number.
     """
+    _check_numbers(expected, reference)
     difference = compare(actual, expected)
     allowed = fraction * difference.scale + step + ROUNDING
     if difference.largest > allowed:
@@ -109,3 +110,15 @@ def agree(
             f"reach {difference.scale:.3g}; expected at most {allowed:.3g}"
         )
     return dataclasses.replace(difference, allowed=allowed)
+
+
+def _check_numbers(expected: Sequence[Values], reference: str) -> None:
+    """Raises ExportError if an output is not a number in any run: nothing would be compared."""
+    for key in expected[0] if expected else ():
+        values = [outputs[key] for outputs in expected]
+        floating = [value for value in values if value.dtype.kind not in "SUObiu" and value.size]
+        if floating and all(np.isnan(value).all() for value in floating):
+            raise ExportError(
+                f"every value of output {key!r} of {reference} is not a number, so nothing can be "
+                "compared; expected numbers. Write model.predict(x) to see them"
+            )

@@ -12,6 +12,7 @@ from kprune._support import signatures, validation
 from kprune.export import _frame, _verification
 from kprune.export._compressed import archive, coding, container, serialization, verification
 from kprune.export._compressed.report import CompressedReport, CompressedTensor
+from kprune.export._reading import config_check
 
 __all__ = ["CompressedReport", "CompressedTensor", "load_compressed", "save_compressed"]
 
@@ -68,17 +69,19 @@ def load_compressed(
 
     Every length in the file is checked, against the file and the limit, before anything is
     allocated for it; the checksum comes first of all. As with `keras.models.load_model`, the
-    config says which layers are made: keep `safe_mode` for files that come from others.
+    config says which layers are made: keep `safe_mode` for files that come from others. It lets
+    a config name nothing but parts of models of Keras and KerasHub, and what you have registered.
 
     Args:
         path: the file.
         custom_objects: your own classes and functions by name: layers, losses, metrics and all
             else that the model was made or compiled with.
         compile: compile the model as it was, with a new optimizer.
-        safe_mode: refuse to run code from the file, such as lambdas.
-        limit_bytes: the most that the file, the decoded tensors, and the variables of the model, as
-            far as Keras declares them before it makes them, may each take. Reading takes a few
-            times that.
+        safe_mode: refuse a config that names code, such as lambdas or functions of other modules,
+            or files beside this one.
+        limit_bytes: the most that the file, the decoded tensors, the description of the model (16
+            MB in any case), and its variables, as far as Keras declares them before it makes them,
+            may each take. Reading takes a few times that.
 
     Returns:
         The model.
@@ -86,7 +89,7 @@ def load_compressed(
     Raises:
         TypeError: an argument is of the wrong kind.
         ValueError: the file is truncated, altered or of another kind, announces more than the
-            limit, or does not fit the model it describes.
+            limit, names what `safe_mode` refuses, or does not fit the model it describes.
         OSError: it cannot be read.
 
     Example:
@@ -101,23 +104,25 @@ def load_compressed(
             f"custom_objects={validation.describe_kind(custom_objects)}; expected a mapping from "
             'name to class or function. Write custom_objects={"MyLayer": MyLayer}.'
         )
+    name = os.fspath(path)
     try:
         content = container.read_limited(path, limit_bytes)
         contents = serialization.deserialize(content, limit_bytes)
+        used = contents.config if compile else {**contents.config, archive.COMPILE: None}
+        config_check.check_config(used, custom_objects, safe_mode)
+        config_check.check_size(used, limit_bytes, safe_mode)
         declared = archive.declared_bytes(contents.config, custom_objects, safe_mode)
         serialization.check_limit("the model's variables", declared, limit_bytes)
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from error
+        raise ValueError(f"{name}: {error}") from error
     try:
         return archive.repack(contents, custom_objects, compile, safe_mode)
-    except (MemoryError, OSError):
-        raise
-    except Exception as error:
+    except Exception as error:  # whatever Keras, HDF5 or a class of the user's raises
         message = str(error).partition("\n")[0]
         raise ValueError(
-            f"Keras cannot make the model of {os.fspath(path)}: {message} Expected a config and "
-            "weights that fit. Write load_compressed(path, custom_objects={...}) with your own "
-            "classes and functions, or safe_mode=False where its source is to be trusted."
+            f"Keras cannot make the model of {name}: {type(error).__name__}: {message} Expected a "
+            "config and weights that fit. Write load_compressed(path, custom_objects={...}) with "
+            "your own classes and functions, or safe_mode=False where its source is to be trusted."
         ) from error
 
 

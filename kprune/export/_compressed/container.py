@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kprune.export._compressed import coding
+from kprune.export._reading import json_text
 
 MAGIC = b"kprune"
 VERSION = 1
@@ -57,7 +58,8 @@ def unpack(content: bytes, limit_bytes: int) -> tuple[dict[str, Any], list[memor
 
     Args:
         content: the whole file.
-        limit_bytes: the most that the directory may take.
+        limit_bytes: the most that the directory, and what Python makes of it, may take; at least
+            16 MB.
 
     Raises:
         ValueError: the content is truncated, altered, of another kind or a later version, or
@@ -79,9 +81,9 @@ def unpack(content: bytes, limit_bytes: int) -> tuple[dict[str, Any], list[memor
             f"the file has version {version}; expected {VERSION}. Update kprune: "
             "pip install --upgrade kprune."
         )
-    if plain > min(limit_bytes, MAX_EXPANSION * packed):
+    if plain > min(max(limit_bytes, json_text.LEAST_LIMIT), MAX_EXPANSION * packed):
         raise coding.damaged_error(f"a directory of {plain} bytes is announced in {packed}")
-    directory = _parse_directory(source.take(packed), plain)
+    directory = _parse_directory(source.take(packed), plain, limit_bytes)
     lengths = directory.get("lengths")
     if not isinstance(lengths, list) or not all(type(length) is int for length in lengths):
         raise coding.damaged_error("the directory has no lengths of sections")
@@ -98,22 +100,31 @@ def read_limited(path: str | os.PathLike[str], limit_bytes: int) -> bytes:
         ValueError: the file is larger than the limit.
         OSError: it cannot be read.
     """
-    size = Path(path).stat().st_size
-    if size > limit_bytes:
+    with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit_bytes:
+            raise ValueError(
+                f"the file has {size:,} bytes; expected {limit_bytes:,} at most. "
+                f"Write limit_bytes={size} where its source is to be trusted."
+            )
+        content = file.read(size + 1)
+    if len(content) > size:
         raise ValueError(
-            f"the file has {size:,} bytes; expected {limit_bytes:,} at most. "
-            f"Write limit_bytes={size} where its source is to be trusted."
+            f"it gives more than the {size:,} bytes that it is said to have; expected a file that "
+            "nobody writes to, no pipe or device. Copy it to a file."
         )
-    return Path(path).read_bytes()
+    return content
 
 
-def _parse_directory(packed: memoryview, plain: int) -> dict[str, Any]:
+def _parse_directory(packed: memoryview, plain: int, limit_bytes: int) -> dict[str, Any]:
     decompressor = zlib.decompressobj()
     try:
         text = decompressor.decompress(packed, plain + 1)  # one byte more, to see that it ends
-        directory = json.loads(text)
-    except (zlib.error, ValueError, RecursionError) as error:
+    except zlib.error as error:
         raise coding.damaged_error(f"the directory cannot be read ({error})") from error
-    if len(text) != plain or not decompressor.eof or not isinstance(directory, dict):
-        raise coding.damaged_error("the directory is not what is announced")
-    return directory
+    if len(text) != plain or not decompressor.eof or decompressor.unused_data:
+        raise coding.damaged_error("the directory is not as long as announced")
+    try:
+        return json_text.parse_object(text, limit_bytes)
+    except ValueError as error:
+        raise coding.damaged_error(f"the directory cannot be read ({error})") from error

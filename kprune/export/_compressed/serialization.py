@@ -1,6 +1,7 @@
 """Turns the contents of a model into the bytes of a compressed file, and back."""
 
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +9,14 @@ from typing import Any
 import numpy as np
 
 from kprune.export._compressed import archive, coding, container
+from kprune.export._reading import json_text
 
-MAX_NAME = 4096  # characters of a name in a file
+MAX_PARTS, MAX_PART = 64, 255  # of a path in a file: how many, and bytes of one
+MAX_RANK = 32
+KIND = re.compile(r"[<>|]?[biufV][1248]")  # of NumPy's types, as `dtype.str` has them
+MARKED = ("", "bfloat16", "float8_e4m3fn", "float8_e5m2")  # what Keras notes beside stored bits
+# Bytes that Python and HDF5 take for a tensor with no values, and for a part of its path.
+TENSOR_BYTES, PART_BYTES = 1 << 12, 1 << 10
 
 Shape = tuple[int, ...]
 
@@ -48,10 +55,10 @@ def deserialize(content: bytes, limit_bytes: int) -> archive.Contents:
     directory, sections = container.unpack(content, limit_bytes)
     try:
         config = dict(directory["config"])
-        assets = {_parse_name(name): _parse_count(size) for name, size in directory["assets"]}
-        tensors: dict[str, tuple[np.dtype[Any], str, Shape]] = {
-            _parse_name(name): (np.dtype(kind), str(dtype), tuple(map(_parse_count, shape)))
-            for name, kind, dtype, shape in directory["tensors"]
+        assets = {_parse_path(name): _parse_count(size) for name, size in directory["assets"]}
+        tensors = {
+            _parse_path(name): (_parse_kind(kind), _parse_mark(mark), _parse_shape(shape))
+            for name, kind, mark, shape in directory["tensors"]
         }
     except (KeyError, TypeError, ValueError) as error:
         raise coding.damaged_error(
@@ -61,10 +68,11 @@ def deserialize(content: bytes, limit_bytes: int) -> archive.Contents:
         raise coding.damaged_error(
             f"{len(assets) + len(tensors)} names are for {len(sections)} sections"
         )
-    if not all(coding.is_codable(kind) for kind, _, _ in tensors.values()):
-        raise coding.damaged_error("a tensor holds something other than numbers")
-    if any(not name.startswith("assets/") or ".." in name for name in assets):
+    if any(not name.startswith("assets/") for name in assets):
         raise coding.damaged_error("an asset lies outside the model")
+    parts = sum(name.count("/") + 1 for name in [*tensors, *assets])
+    objects = TENSOR_BYTES * len(sections) + PART_BYTES * parts
+    check_limit("the list of tensors", objects, max(limit_bytes, json_text.LEAST_LIMIT))
     declared = sum(kind.itemsize * math.prod(shape) for kind, _, shape in tensors.values())
     check_limit("the tensors", declared + sum(assets.values()), limit_bytes)
     return archive.Contents(
@@ -91,14 +99,39 @@ def check_limit(name: str, size: int, limit_bytes: int) -> None:
         )
 
 
-def _parse_name(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > MAX_NAME:
+def _parse_path(value: Any) -> str:
+    """Returns the name of a tensor or an asset, if it is a path below the model."""
+    parts = value.split("/") if isinstance(value, str) else []
+    if not 1 <= len(parts) <= MAX_PARTS or any(
+        part in ("", ".", "..") or not part.isprintable() or len(part.encode()) > MAX_PART
+        for part in parts
+    ):
         raise ValueError(f"{str(value)[:20]!r}... is not a name")
-    return value
+    if "\\" in value or ":" in parts[0]:
+        raise ValueError(f"{value[:20]!r}... is not a name on every system")
+    return str(value)
+
+
+def _parse_kind(value: Any) -> np.dtype[Any]:
+    if not isinstance(value, str) or not KIND.fullmatch(value):
+        raise ValueError(f"{str(value)[:20]!r} is not a type of numbers")
+    return np.dtype(value)
+
+
+def _parse_mark(value: Any) -> str:
+    if value not in MARKED:
+        raise ValueError(f"{str(value)[:20]!r} is not a type that Keras marks")
+    return str(value)
+
+
+def _parse_shape(value: Any) -> Shape:
+    if not isinstance(value, list) or len(value) > MAX_RANK:
+        raise ValueError(f"{str(value)[:20]!r} is not a shape")
+    return tuple(map(_parse_count, value))
 
 
 def _parse_count(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < 1 << 63:
         raise ValueError(f"{value!r} is not a count")
     return value
 
@@ -109,6 +142,6 @@ def _decompress(section: memoryview, size: int) -> bytes:
         content = decompressor.decompress(section, size + 1)  # one more, to see that it ends
     except zlib.error as error:
         raise coding.damaged_error(f"an asset cannot be read ({error})") from error
-    if len(content) != size or not decompressor.eof:
+    if len(content) != size or not decompressor.eof or decompressor.unused_data:
         raise coding.damaged_error("an asset is not as long as announced")
     return content

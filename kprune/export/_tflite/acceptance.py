@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kprune.export import _verification
 from kprune.export._tflite import sparsification, trial
-from kprune.export._tflite.format import constants, flatbuffer
+from kprune.export._tflite.format import constants, loading
 from kprune.export._tflite.rules import placement, targets
 from kprune.export._tflite.sparsification import Sparsified
 
@@ -46,7 +46,7 @@ def sparsify(
     try:
         results, made = attempt(())
     except _verification.ExportError:
-        avoid = set(placement.operator_names(list(constants.find(flatbuffer.load(dense)))))
+        avoid = set(placement.operator_names(list(constants.find(loading.load(dense)))))
         results, made = attempt(avoid)
         for kind in sorted(avoid):
             with contextlib.suppress(_verification.ExportError):

@@ -16,10 +16,11 @@ from kprune._support import registration, signatures, validation
 from kprune._support.typing import Array
 from kprune.export import _frame
 from kprune.export._inputs import examples
+from kprune.export._reading import keras_file
 from kprune.export._tflite import naming, preparation, sparsification
 from kprune.export._tflite.check_report import CheckReport, WeightCheck
 from kprune.export._tflite.conversion import Precision
-from kprune.export._tflite.format import constants, encodings, flatbuffer
+from kprune.export._tflite.format import constants, encodings, flatbuffer, loading
 from kprune.export._tflite.format.constants import Constant
 from kprune.export._tflite.rules import decisions, placement, targets
 from kprune.export._tflite.rules.decisions import Decision
@@ -37,6 +38,7 @@ def check(
     batch_size: int | None = None,
     threads: int = 1,
     input_signature: Any = None,
+    limit_bytes: int = loading.LIMIT,
 ) -> CheckReport:
     """Predicts which weights of a model will be smaller, and which faster on a target, and why.
 
@@ -54,10 +56,13 @@ def check(
         batch_size: the fixed batch. Default: free.
         threads: of the interpreter. Default: 1.
         input_signature: as in `to_tflite`.
+        limit_bytes: the most that a file, what it describes, and its tensors, sparse ones unpacked,
+            may each take. Reading takes a few times that. Default: 2 GiB.
 
     Raises:
         TypeError: the model is not a Keras 3 model.
-        ValueError: an argument is not one of those above, or the file is not a TFLite file.
+        ValueError: an argument is not one of those above, or the file is not a sound TFLite or
+            Keras file, takes more than the limit, or names code.
         OSError: there is no such file.
         ExportError: the model cannot be converted.
 
@@ -73,11 +78,11 @@ def check(
     name = str(getattr(model, "name", model))
     aim = targets.Target(target, batch_size, threads)
     if isinstance(model, (str, os.PathLike)) and os.fspath(model).endswith(".keras"):
-        model = keras.saving.load_model(model, compile=False)
+        model = keras_file.load(model, limit_bytes)
     paths: Mapping[tuple[int, str], str] = {}
     if isinstance(model, (str, os.PathLike)):
-        content, precision = Path(model).read_bytes(), None
-        converted = flatbuffer.load(model)
+        converted, precision = loading.load(model, limit_bytes), None
+        content = Path(model).read_bytes()
     else:
         content, paths = _convert(model, quantization, batch_size, input_signature)
         converted, precision = flatbuffer.parse(content), quantization
@@ -163,7 +168,8 @@ def _block_size(constant: Constant, sparsity: float, target: targets.Target) -> 
 def _prune(values: Array, sparsity: float, block: int) -> Array:
     """Returns weights with their smallest blocks, along the last axis, set to zero."""
     blocks = values.reshape(-1, block).copy()
-    magnitudes = np.abs(blocks.astype(np.float32)).sum(1)
+    with np.errstate(all="ignore"):  # a file may hold any bits for numbers
+        magnitudes = np.abs(blocks.astype(np.float32)).sum(1)
     count = round(sparsity * len(blocks))
     blocks[np.argpartition(magnitudes, max(count - 1, 0))[:count]] = 0
     return blocks.reshape(values.shape)

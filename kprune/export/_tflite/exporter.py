@@ -15,7 +15,7 @@ from kprune.export import _frame, _verification
 from kprune.export._inputs import examples, signatures
 from kprune.export._tflite import acceptance, conversion, naming, preparation, trial
 from kprune.export._tflite.conversion import Precision
-from kprune.export._tflite.format import encodings, flatbuffer
+from kprune.export._tflite.format import encodings, loading
 from kprune.export._tflite.format.encodings import TensorEncoding
 from kprune.export._tflite.report import Cost, Latency, TFLiteReport
 from kprune.export._tflite.rules import targets
@@ -105,7 +105,7 @@ class TFLite(_frame.Format[_Converted, _Encoded, _Measured, TFLiteReport]):
             prepared.signature,
             batches,
             trial.run_dense(file, runs, prepared),
-            naming.name_constants(flatbuffer.load(file), model),
+            naming.name_constants(loading.load(file), model),
         )
 
     def encode(self, converted: _Converted, paths: _frame.Paths) -> _Encoded:

@@ -112,9 +112,11 @@ def _find_readers(
     graph: Any, index: int, readers: dict[int, list[tuple[str, int, Any]]]
 ) -> Iterator[Reader]:
     """Yields the operators that use a constant once it is unpacked."""
-    for name, position, op in readers.get(index, ()):
-        if name in UNPACKING:
-            yield from _find_readers(graph, int(op.outputs[0]), readers)
-        else:
-            first = graph.tensors[int(op.inputs[0])]
-            yield Reader(name, position, flatbuffer.kind(first))
+    queue = [index]
+    for each in queue:  # grows as it is walked
+        for name, position, op in readers.get(each, ()):
+            if name in UNPACKING:
+                queue.append(int(op.outputs[0]))
+            else:
+                first = graph.tensors[int(op.inputs[0])]
+                yield Reader(name, position, flatbuffer.kind(first))

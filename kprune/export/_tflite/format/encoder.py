@@ -11,6 +11,7 @@ from kprune.export._tflite.format import sparse_array
 from kprune.export._tflite.format.sparse_array import Layout, SparseArray
 
 BLOCKS = (2, 4, 8, 16, 32)  # neighbours stored as one
+MAX_RANK = 6  # with one more axis there are twice as many layouts
 
 
 def smallest(array: Array) -> SparseArray | None:
@@ -22,14 +23,14 @@ def smallest(array: Array) -> SparseArray | None:
     are counted, some 20 for a matrix and 50 for a convolution: 100 MB take about two seconds.
 
     Args:
-        array: weights of any rank.
+        array: weights. With more than six axes they stay dense.
 
     Example:
         >>> smallest(np.eye(64, dtype="float32")).nbytes  # 64 values, 64 indices, 65 row starts
         385
         >>> smallest(np.ones((64, 64), "float32"))
     """
-    if array.ndim == 0 or array.size == 0:
+    if not 0 < array.ndim <= MAX_RANK or array.size == 0:
         return None
     best, layout = min(_sizes(array), key=lambda pair: pair[0], default=(array.nbytes, None))
     if layout is None or best >= array.nbytes:

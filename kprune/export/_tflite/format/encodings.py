@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kprune.export._tflite.format import constants, flatbuffer
+from kprune.export._tflite.format import constants, flatbuffer, loading
 from kprune.export._tflite.format.constants import Constant
 
 DENSE = "dense"
@@ -70,7 +70,7 @@ def read_encodings(path: str | os.PathLike[str]) -> tuple[TensorEncoding, ...]:
         >>> [each.encoding for each in read_encodings("lenet.tflite") if len(each.shape) == 2]
         ['dense', 'dense']
     """
-    model = flatbuffer.load(path)
+    model = loading.load(path)
     return tuple(_encoding(model, constant) for constant in constants.find(model))
 
 
@@ -85,7 +85,7 @@ def output_step(path: str | os.PathLike[str]) -> float:
     Raises:
         ValueError: the file is not a TFLite flatbuffer.
     """
-    graph = flatbuffer.load(path).subgraphs[0]
+    graph = loading.load(path).subgraphs[0]
     outputs = {int(output) for output in graph.outputs}
     steps = [0.0]
     for op in graph.operators:
@@ -106,7 +106,7 @@ def find_difference(path: str | os.PathLike[str], other: str | os.PathLike[str])
         other: the same model, stored in another way.
     """
     values = [
-        {(each.graph, each.name): each.stored for each in constants.find(flatbuffer.load(file))}
+        {(each.graph, each.name): each.stored for each in constants.find(loading.load(file))}
         for file in (path, other)
     ]
     for key, value in values[0].items():

@@ -1,9 +1,6 @@
 """Reads and writes the .tflite format through TensorFlow's own schema."""
 
 import functools
-import os
-import struct
-from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -15,35 +12,20 @@ from kprune.export._tflite.format.sparse_array import Level, SparseArray
 ALIGNMENT = 16  # of tensor data in the file: kernels read it in place, in vectors
 
 
-def load(path: str | os.PathLike[str]) -> Any:
-    """Returns the `ModelT` of a file; tensor data are views of its content.
-
-    Raises:
-        ValueError: the file is not a TFLite flatbuffer.
-    """
-    content = Path(path).read_bytes()
-    try:
-        if content[4:8] == b"TFL3":
-            return parse(content)
-    except (IndexError, TypeError, UnicodeDecodeError, ValueError, struct.error):
-        pass  # truncated or altered: the same error
-    raise ValueError(
-        f"{path}, {len(content)} bytes that start with {content[:8]!r}, cannot be read; expected a "
-        "TFLite file, whole, with TFL3 at byte 4. "
-        f'Write one with kprune.export.to_tflite(model, "{path}").'
-    )
-
-
 def parse(content: bytes) -> Any:
     """Returns the `ModelT` of a file's content."""
     model = schema().ModelT.InitFromPackedBuf(content)
-    # An operator or a graph without inputs or outputs may leave the list out.
+    # What is empty may be left out, such as the inputs of an operator or a graph.
+    for name in ("subgraphs", "operatorCodes", "buffers"):
+        setattr(model, name, getattr(model, name) or [])
     for each in [each for graph in model.subgraphs for each in (graph, *(graph.operators or []))]:
         for side in ("inputs", "outputs"):
             if getattr(each, side) is None:
                 setattr(each, side, np.empty(0, np.int32))
     for graph in model.subgraphs:
-        graph.operators = graph.operators or []
+        graph.operators, graph.tensors = graph.operators or [], graph.tensors or []
+        for tensor in graph.tensors:
+            tensor.name = tensor.name or b""
     return model
 
 
@@ -71,6 +53,11 @@ def data(model: Any, tensor: Any) -> Array | None:
 def kind(tensor: Any) -> str:
     """Returns the name of a tensor's type, as NumPy has it where it has it."""
     return names("TensorType")[tensor.type].lower()
+
+
+def is_plain(tensor: Any) -> bool:
+    """Returns whether NumPy has a type for the values of a tensor, which then fill whole bytes."""
+    return kind(tensor) == "bfloat16" or dtype(tensor).name == kind(tensor)
 
 
 def dtype(tensor: Any) -> np.dtype[Any]:

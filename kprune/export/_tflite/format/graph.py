@@ -16,6 +16,7 @@ class Graph:
         graph: its sub-graph.
         writers: the operator that writes a tensor, by the tensor's number.
         readers: the operators that read it.
+        places: of the operators in the order of the file, by their identity.
         paths: of the Keras variables that constants hold, by sub-graph and name, for messages.
     """
 
@@ -23,6 +24,7 @@ class Graph:
     graph: Any
     writers: dict[int, Any]
     readers: dict[int, list[Any]]
+    places: dict[int, int]
     paths: Mapping[tuple[int, str], str]
 
     @classmethod
@@ -35,7 +37,8 @@ class Graph:
             writers.update((int(index), op) for index in op.outputs)
             for index in op.inputs:
                 readers.setdefault(int(index), []).append(op)
-        return cls(model, graph, writers, readers, paths or {})
+        places = {id(op): place for place, op in enumerate(graph.operators)}
+        return cls(model, graph, writers, readers, places, paths or {})
 
     def name(self, op: Any) -> str:
         """Returns the name of an operator."""

@@ -145,14 +145,8 @@ def decode(sparse: SparseArray) -> Array:
     Raises:
         ValueError: the levels do not fit one another, the shape or the number of values.
     """
-    rank, block = len(sparse.shape), sparse.block
+    rank, full = len(sparse.shape), _check_levels(sparse)
     places = np.zeros(1, np.int64)  # of the walk so far, in the array split into blocks
-    split = [n // size for n, size in zip(sparse.shape, block, strict=True)]
-    full = [*split, *(block[axis] for axis in sparse.blocked)]
-    if sorted(sparse.order) != list(range(len(full))) or len(sparse.levels) != len(full):
-        raise ValueError(
-            f"order {sparse.order} over {len(sparse.levels)} levels; expected each once"
-        )
     strides = [math.prod(full[axis + 1 :]) for axis in range(len(full))]
     for axis, level in zip(sparse.order, sparse.levels, strict=True):
         if level.starts is None or level.indices is None:
@@ -168,6 +162,10 @@ def decode(sparse: SparseArray) -> Array:
                     f"{len(counts)} rows with {counts.sum()} indices over {len(places)} positions, "
                     f"and {len(steps)} indices stored; expected as many"
                 )
+            if steps.size and not 0 <= steps.min() <= steps.max() < full[axis]:
+                raise ValueError(
+                    f"positions from {steps.min()} to {steps.max()}; expected 0 to {full[axis] - 1}"
+                )
             above = np.repeat(places, counts)
         places = above + steps * strides[axis]
     dense = np.zeros(math.prod(full), sparse.values.dtype)
@@ -181,6 +179,23 @@ def decode(sparse: SparseArray) -> Array:
         if axis in sparse.blocked:
             axes.append(rank + sparse.blocked.index(axis))
     return dense.reshape(full).transpose(axes).reshape(sparse.shape)
+
+
+def _check_levels(sparse: SparseArray) -> list[int]:
+    """Returns the lengths of the axes and the blocks, or raises ValueError if they do not fit."""
+    rank, shape = len(sparse.shape), sparse.shape
+    count = rank + len(sparse.blocked)
+    if sorted(sparse.order) != list(range(count)) or len(sparse.levels) != count:
+        raise ValueError(
+            f"order {sparse.order} over {len(sparse.levels)} levels; expected each once"
+        )
+    if list(sparse.blocked) != sorted({*sparse.blocked} & {*range(rank)}):
+        raise ValueError(f"blocks along the axes {sparse.blocked}; expected some of {rank}")
+    block = sparse.block
+    if any(size < 1 or n % size for n, size in zip(shape, block, strict=True)):
+        raise ValueError(f"blocks of {block}; expected such as divide {shape}")
+    split = [n // size for n, size in zip(shape, block, strict=True)]
+    return [*split, *(block[axis] for axis in sparse.blocked)]
 
 
 def narrow(numbers: Array, largest: int | None = None) -> Array:

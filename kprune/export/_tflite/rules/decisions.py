@@ -123,7 +123,9 @@ def _choose_encoding(
         if obstacle := placement.find_obstacle(constant, flatbuffer.kind(constant.tensor)):
             return encodings.DENSE, None, obstacle
     is_widened = any(placement.is_widened(each) for each in group)
-    smallest = encoder.smallest(first.stored.astype(np.float32) if is_widened else first.stored)
+    with np.errstate(invalid="ignore"):  # some NaN of float16 signal
+        stored = first.stored.astype(np.float32) if is_widened else first.stored
+    smallest = encoder.smallest(stored)
     if smallest is None or smallest.nbytes + OVERHEAD * len(group) >= first.stored.nbytes:
         return encodings.DENSE, None, NO_GAIN
     return encodings.DENSIFIED, smallest, None

@@ -39,6 +39,7 @@ ELEMENTWISE = (
     "SUB",
     "TANH",
 )
+MAX_VISITS = 1_000_000  # of operators, over all stretches
 PAD = ("PAD", "PADV2")
 FLAT = ("FULLY_CONNECTED", "RESHAPE", "SQUEEZE")  # that may read the mean at the end of a stretch
 
@@ -51,11 +52,13 @@ class _Stretch:
         weights: the tensors that store the weights of the 1x1 convolutions.
         misfits: what has no kernel in the layout channel by channel, in the order of the file.
         open: what reads the mean over the image as an image again, if anything does.
+        size: how many operators there are.
     """
 
     weights: list[int]
     misfits: list[str]
     open: str | None
+    size: int
 
 
 def find_obstacles(
@@ -95,7 +98,9 @@ def find_fatal(model: Any) -> str | None:
     for stretch in _stretches(graph):
         if stretch.open is None or stretch.misfits:
             continue
-        weights = [stored[each] for each in stretch.weights if stored[each].dtype.kind == "f"]
+        # Weights that another operator computes are in no constant.
+        held = [stored[each] for each in stretch.weights if each in stored]
+        weights = [each for each in held if each.dtype.kind == "f"]
         size = sum(each.size for each in weights)
         zeros = size - sum(int(np.count_nonzero(each)) for each in weights)
         if zeros > ZEROS * size:
@@ -106,11 +111,21 @@ def find_fatal(model: Any) -> str | None:
 def _stretches(graph: Graph) -> list[_Stretch]:
     """Returns the stretches around all 1x1 convolutions, each once."""
     found: list[_Stretch] = []
+    known: set[int] = set()
+    visits = 0
     for op in graph.graph.operators:
         if graph.name(op) == "CONV_2D" and graph.shape(op, 1)[1:3] == (1, 1):
             index = _stored(graph, int(op.inputs[1]))
-            if not any(index in each.weights for each in found):
+            if index not in known:
                 found.append(_stretch(graph, op))
+                known.update(found[-1].weights)
+                visits += found[-1].size
+                if visits > MAX_VISITS:
+                    raise ValueError(
+                        f"{visits:,} operators are around 1x1 convolutions, most of them around "
+                        f"several; expected {MAX_VISITS:,} at most, as in a network of layers. "
+                        "Write kprune.export.check(model) with the Keras model."
+                    )
     return found
 
 
@@ -123,12 +138,14 @@ def _stored(graph: Graph, index: int) -> int:
 
 def _stretch(graph: Graph, start: Any) -> _Stretch:
     """Collects the operators around one, as far as its stretch goes."""
-    seen: list[Any] = [start]
-    for op in seen:  # grows as it is walked
+    seen = {id(start): start}
+    queue = [start]
+    for op in queue:  # grows as it is walked
         for each in _around(graph, op):
-            if not any(each is other for other in seen):
-                seen.append(each)
-    inside = [op for op in graph.graph.operators if any(op is each for each in seen)]
+            if id(each) not in seen:
+                seen[id(each)] = each
+                queue.append(each)
+    inside = sorted(queue, key=lambda op: graph.places[id(op)])
     misfits = [cause for op in inside if (cause := _misfit(graph, op))]
     if not any(_entry(graph, op) for op in inside):
         misfits.append(
@@ -151,7 +168,8 @@ def _stretch(graph: Graph, start: Any) -> _Stretch:
     )
     kernels = [op for op in inside if graph.name(op) == "CONV_2D"]
     pointwise = [op for op in kernels if graph.shape(op, 1)[1:3] == (1, 1)]
-    return _Stretch([_stored(graph, int(op.inputs[1])) for op in pointwise], misfits, images)
+    weights = [_stored(graph, int(op.inputs[1])) for op in pointwise]
+    return _Stretch(weights, misfits, images, len(inside))
 
 
 def _around(graph: Graph, op: Any) -> Iterator[Any]:
@@ -205,7 +223,9 @@ def _label(graph: Graph, op: Any) -> str:
         path = graph.variable(_stored(graph, int(index)))
         if path is not None:
             return path.rpartition("/")[0]
-    return str(graph.graph.tensors[int(op.outputs[0])].name.decode().split(";")[0])
+    for index in op.outputs[:1]:
+        return str(graph.graph.tensors[int(index)].name.decode().split(";")[0])
+    return graph.name(op)
 
 
 def _asymmetric(graph: Graph, op: Any, where: str, size: int) -> str | None:
