@@ -160,9 +160,10 @@ class ERK(Allocation):
 class Fixed(Allocation):
     """Prunes each class to its own sparsity.
 
-    Use it if the sensitivity of each class is known. At any total sparsity, as along a schedule,
-    the zeros of each class are proportional to its target: `zeros_c ~ targets[c] * n_c`, at most
-    `n_c`. `kprune.prune(model, {"dense": 0.9})` prunes exactly to the targets.
+    Use it if the sensitivity of each class is known. The zeros of each class are proportional to
+    its target: `zeros_c ~ targets[c] * n_c`, at most `n_c`. `kprune.prune(model, {"dense": 0.9})`
+    prunes exactly to the targets. Along a schedule, each class has the part of its target that the
+    schedule has of its final sparsity, and ends with its target.
 
     Args:
         targets: the sparsity of each class, in [0, 1). Classes without a target are not pruned.
@@ -185,7 +186,8 @@ class Fixed(Allocation):
         groups = self._groups(weights)
         sizes = [_count_values(group) for group in groups.values()]
         shares = [self.targets[name] * size for name, size in zip(groups, sizes, strict=True)]
-        counts = _apportion(_count_zeros(weights, sparsity), shares, sizes)
+        zeros, targets = _count_zeros(weights, sparsity), [round(share) for share in shares]
+        counts = targets if zeros == sum(targets) else _apportion(zeros, shares, sizes)
         return [Quota(group, n) for group, n in zip(groups.values(), counts, strict=True)]
 
     def total(self, weights: Sequence[Weight]) -> float:

@@ -103,6 +103,13 @@ def _ending_first(
     return borrowing.patched(owner, name, replace)
 
 
+def running_callbacks() -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of the `fit` around this call, in their order."""
+    frame = _running_fit()
+    found = None if frame is None else frame.f_locals.get("callbacks")
+    return list(getattr(found, "callbacks", None) or [])
+
+
 def _remove(model: keras.Model, loan: Loan) -> None:
     left = [each for each in state.get(model, _LOANS, ()) if each is not loan]
     if left:

@@ -46,3 +46,18 @@ def update_count(optimizer: Any) -> Any:
 def learning_rate(optimizer: Any) -> Any:
     """Returns the learning rate as it was given: a schedule to be called, or a variable."""
     return optimizer._learning_rate
+
+
+def updates_unseen(model: keras.Model) -> bool:
+    """Returns whether a model's own optimizer does not tell all of its updates.
+
+    So it is where it has none, or keeps others as attributes, as a GAN does.
+    """
+    own = getattr(model, "optimizer", None)
+    if own is None:
+        return True
+    known = {id(own), id(innermost(own))}
+    held = keras.tree.flatten([value for name, value in vars(model).items() if name[0] != "_"])
+    return any(
+        isinstance(each, keras.optimizers.Optimizer) and id(each) not in known for each in held
+    )

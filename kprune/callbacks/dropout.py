@@ -58,6 +58,11 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
         self._update = None
         self._adjust()
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adjusts the rates, to masks too that another callback has restored."""
+        self._update = None
+        self._adjust()
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Adjusts the rates if the masks have changed."""
         self._adjust()

@@ -44,6 +44,7 @@ class Rewinding(_scheduled.Scheduled[schedules.Interval]):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs nothing."""
+        super().on_epoch_end(epoch, None)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves the weights when the step is reached; logs nothing."""

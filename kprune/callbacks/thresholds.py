@@ -48,7 +48,7 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
         quality: float | Mapping[str, float],
         begin_step: schedules.Step = 0.0,
         end_step: schedules.Step = 0.75,
-        frequency: schedules.Step = 100,
+        frequency: schedules.Step = 0.01,
         fixed: bool = True,
         per_class: bool = True,
     ) -> None:
