@@ -105,9 +105,14 @@ def _ending_first(
 
 def running_callbacks() -> list[keras.callbacks.Callback]:
     """Returns the callbacks of the `fit` around this call, in their order."""
-    frame = _running_fit()
-    found = None if frame is None else frame.f_locals.get("callbacks")
+    found = running_variable("callbacks")
     return list(getattr(found, "callbacks", None) or [])
+
+
+def running_variable(name: str) -> Any:
+    """Returns a local variable of the `fit` around this call, or `None`."""
+    frame = _running_fit()
+    return None if frame is None else frame.f_locals.get(name)
 
 
 def _remove(model: keras.Model, loan: Loan) -> None:

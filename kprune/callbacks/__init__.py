@@ -1,5 +1,6 @@
 """Keras callbacks that prune, and train pruned models, during `fit`."""
 
+from kprune.callbacks.backup import Backup
 from kprune.callbacks.dropout import DropoutRatioAdjustment
 from kprune.callbacks.proximal import ReweightedProximal
 from kprune.callbacks.pruning import Pruning
@@ -9,6 +10,7 @@ from kprune.callbacks.thresholds import ThresholdPruning
 from kprune.callbacks.weight_sharing import WeightSharing
 
 __all__ = [
+    "Backup",
     "DropoutRatioAdjustment",
     "Pruning",
     "Regularization",

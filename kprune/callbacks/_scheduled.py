@@ -22,7 +22,13 @@ class Scheduled(keras.callbacks.Callback, abc.ABC, Generic[G]):
     Args:
         schedule: gives the steps; its fractions are of the fit.
         per_class: log the sparsity of each class too, as `sparsity/<class>`.
+
+    Attributes:
+        resumed: the names of the attributes that a `Backup` restores; the others follow from the
+            masks and the optimizer's step.
     """
+
+    resumed: tuple[str, ...] = ()
 
     def __init__(self, schedule: G, per_class: bool) -> None:
         super().__init__()

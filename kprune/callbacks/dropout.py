@@ -45,6 +45,8 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
+    resumed: tuple[str, ...] = ()  # all follows from the masks and weights
+
     def __init__(self, feeds: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.feeds = dict(feeds or {})

@@ -32,6 +32,8 @@ class Regularization(keras.callbacks.Callback):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
+    resumed: tuple[str, ...] = ()  # all follows from the masks and weights
+
     def __init__(self, regularizer: regularization.RegularizerLike) -> None:
         super().__init__()
         self.regularizer = regularizer

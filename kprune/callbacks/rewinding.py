@@ -3,6 +3,7 @@
 from typing import Any
 
 from kprune import schedules
+from kprune._support.typing import Array
 from kprune.callbacks import _scheduled
 from kprune.training import rewinding
 
@@ -32,14 +33,21 @@ class Rewinding(_scheduled.Scheduled[schedules.Interval]):
         Frankle et al., Linear Mode Connectivity and the Lottery Ticket Hypothesis, 2020.
     """
 
+    resumed = ("_values",)
+
     def __init__(self, step: schedules.Step) -> None:
         super().__init__(schedules.Interval(step, step, 1), per_class=False)
         self.snapshot: rewinding.Snapshot | None = None
+        self._values: list[Array] | None = None  # of the snapshot, for `Backup`
 
     def act(self, schedule: schedules.Interval, step: int) -> bool:
         """Saves the weights, once."""
+        if self.snapshot is None and self._values is not None:  # of the training that was stopped
+            self.snapshot = rewinding.Snapshot(self.model)
+            self.snapshot.values = self._values
         if self.snapshot is None and schedule.grid(step) is not None:
             self.snapshot = rewinding.Snapshot(self.model)
+            self._values = self.snapshot.values
         return False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -43,6 +43,8 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
+    resumed = ("_thresholds", "_last_step")
+
     def __init__(
         self,
         quality: float | Mapping[str, float],

@@ -36,6 +36,8 @@ class WeightSharing(keras.callbacks.Callback):
         Han, Mao and Dally, Deep Compression, 2016.
     """
 
+    resumed: tuple[str, ...] = ()  # all follows from the masks and weights
+
     def __init__(self) -> None:
         super().__init__()
         self._clusters: Mapping[Weight, Array] = {}
