@@ -9,7 +9,7 @@ import keras
 from kprune import schedules
 from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
-from kprune.callbacks import _clock
+from kprune.callbacks import _clock, _restored
 
 G = TypeVar("G", bound=schedules.Grid)
 
@@ -38,6 +38,7 @@ class Scheduled(keras.callbacks.Callback, abc.ABC, Generic[G]):
         self._sparsity, self._classes = 0.0, dict[str, float]()
         self._due: float = math.inf  # the next step of the schedule
         self._clock: _clock.Clock | None = None
+        self._epochs = _restored.Epochs()
         self._epoch_begin = 0  # an upper bound of the updates before the epoch
         self._batches = 0  # of this fit, before the epoch
         self._epoch_batches = 0
@@ -53,6 +54,7 @@ class Scheduled(keras.callbacks.Callback, abc.ABC, Generic[G]):
         """Raises if the model is not wrapped; forgets the steps of an earlier fit."""
         masked_weights.require(self.model)
         self._resolved = self._clock = None
+        self._epochs = _restored.Epochs()
         self._batches = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -80,12 +82,18 @@ class Scheduled(keras.callbacks.Callback, abc.ABC, Generic[G]):
         if self._clock is not None:
             self._clock.count(self._batches)
             self._clock.check()
+        self._epochs.note(epoch, self._sparsity, logs)
         if logs is not None:
             logs["sparsity"] = self._sparsity
             if self.per_class:
                 logs.update(
                     {f"sparsity/{name}": sparsity for name, sparsity in self._classes.items()}
                 )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Sets pruned weights to zero once more: what other callbacks have restored may not be."""
+        self._epochs.settle(self.model)
+        masked_weights.project(self.model)
 
     def _step(self, batch: int) -> None:
         if self._resolved is None:  # `train_on_batch` begins no epoch

@@ -6,7 +6,6 @@ import numpy as np
 
 from kprune import schedules
 from kprune._keras import fits
-from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
 from kprune.callbacks import _clock, _scheduled
 from kprune.training import proximal
@@ -112,7 +111,7 @@ class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
         if self._is_running:
             self._stop()
         proximal.discard(self.model)
-        masked_weights.project(self.model)
+        super().on_train_end(logs)
 
     def _stop(self) -> None:
         self._loan.close()

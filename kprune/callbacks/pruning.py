@@ -91,9 +91,9 @@ class Pruning(_scheduled.Scheduled[schedules.Schedule]):
         return pruning.step(self.model, schedule, step, *choices)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Sets pruned weights to zero once more: averages of weights may not be."""
+        """Sets pruned weights to zero once more; warns if the schedule has not ended."""
         self._loan.close()
-        masked_weights.project(self.model)
+        super().on_train_end(logs)
         if self._resolved is not None and self._clock is not None and not self._is_told:
             pruning.warn_if_early(self._resolved, self._clock.read())
 

@@ -54,6 +54,9 @@ class Rewinding(_scheduled.Scheduled[schedules.Interval]):
         """Logs nothing."""
         super().on_epoch_end(epoch, None)
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Changes nothing: no mask was updated."""
+
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves the weights when the step is reached; logs nothing."""
         super().on_train_batch_end(batch, None)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from kprune import pruning, schedules, thresholds
-from kprune._masking import masked_weights
 from kprune.callbacks import _scheduled
 
 __all__ = ["ThresholdPruning"]
@@ -77,7 +76,3 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
             self._thresholds = thresholds.of(self.model, self.quality)
         pruning.prune(self.model, thresholds.targets(self.model, self._thresholds))
         return True
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Sets pruned weights to zero once more: averages of weights may not be."""
-        masked_weights.project(self.model)
