@@ -1,7 +1,9 @@
 """Backups: a training that is killed at any moment ends as one that never was."""
 
 import multiprocessing
+import os
 import signal
+import sys
 import time
 
 import keras
@@ -25,25 +27,34 @@ def assert_equal(one, other):
 
 
 def kill_at_random(directory, kills, seed=0):
-    """Trains in processes of which each is killed at a random time; the last one ends.
+    """Trains in processes of which each is killed at a random time of a whole training's length.
 
-    A training that ends before its kill is begun anew, so that there are as many kills as asked.
+    A training that ends before its kill is compared and begun anew.
 
     Returns:
-        How many kills met a training that had a state on the disk, and how many trainings ended.
+        How many kills met a training with a state on the disk, and how many trainings ended early.
     """
     directory.mkdir()
     context = multiprocessing.get_context("forkserver")  # imports TensorFlow once
     context.set_forkserver_preload(["killed_training"])
     generator = np.random.default_rng(seed)
-    train(directory / "whole", directory / "whole.npz")
-    whole = results(directory / "whole.npz")
-    resumed = ended = 0
-    result = directory / "killed.npz"
-    for _ in range(kills):
-        process = context.Process(target=train, args=(directory / "state", result, 0, 0.02))
+
+    def start(name, pause=0.02):
+        arguments = (directory / name, directory / f"{name}.npz", 0, pause)
+        process = context.Process(target=train, args=arguments)
         process.start()
-        process.join(generator.uniform(0.5, 4.0))
+        return process
+
+    start("first").join()  # the server has started then
+    begin = time.perf_counter()
+    start("whole").join()
+    length = time.perf_counter() - begin
+    whole, result = results(directory / "whole.npz"), directory / "killed.npz"
+    assert_equal(results(directory / "first.npz"), whole)
+    killed = resumed = ended = 0
+    while killed < kills:
+        process = start("killed")
+        process.join(generator.uniform(0.2, 1.0) * length)
         process.kill()
         process.join()
         if process.exitcode == 0:
@@ -52,25 +63,32 @@ def kill_at_random(directory, kills, seed=0):
             ended += 1
         else:
             assert process.exitcode == -signal.SIGKILL
-            resumed += any((directory / "state").glob("epochs-*"))
-    process = context.Process(target=train, args=(directory / "state", result))
-    process.start()
-    process.join()
+            killed += 1
+            resumed += any((directory / "killed").glob("epochs-*"))
+    start("killed", pause=0).join()
     assert_equal(results(result), whole)
-    assert not any((directory / "state").iterdir())
+    assert not any((directory / "killed").iterdir())
     return resumed, ended
 
 
-def test_kills_at_random_times(tmp_path):
-    kill_at_random(tmp_path / "kills", 4)
+@pytest.fixture
+def importable(monkeypatch):
+    """Lets the server of processes import the tests' modules."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+
+
+def test_kills_at_random_times(importable, tmp_path):
+    resumed, _ = kill_at_random(tmp_path / "kills", 2, seed=3)
+    assert resumed
 
 
 @pytest.mark.slow
-def test_a_hundred_kills_at_random_times(tmp_path):
+def test_a_hundred_kills_at_random_times(importable, tmp_path):
     start = time.perf_counter()
     resumed, ended = kill_at_random(tmp_path / "kills", 100, seed=1)
     seconds = time.perf_counter() - start
     print(f"100 kills, {resumed} with a state on the disk, {ended} too late, {seconds:.0f} s")
+    assert resumed > 50
 
 
 class Stop(keras.callbacks.Callback):
