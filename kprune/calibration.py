@@ -119,7 +119,7 @@ class Calibration:
         """
         arrays = self._as_arrays()
         if arrays is None:
-            total = _count_batches(self.data)
+            total = progress.count(self.data)
             batches = self.data
             if isinstance(self.data, keras.utils.PyDataset):  # it ends only by its length
                 batches = (self.data[i] for i in range(len(self.data)))
@@ -229,14 +229,6 @@ class Calibration:
     def _describe_expected(self) -> str:
         one = "(x, y)" if self.labelled else "x"
         return f"batches {one}, or whole arrays. Write {self.caller}({one})."
-
-
-def _count_batches(data: Any) -> int | None:
-    """Returns how many batches there are, or `None` where that is not known."""
-    try:
-        return len(data)
-    except TypeError:  # a generator, a `tf.data.Dataset` of unknown length
-        return None
 
 
 def _is_array(data: Any) -> bool:

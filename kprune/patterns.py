@@ -78,6 +78,10 @@ class Pattern(registration.Member, abc.ABC):
         """How many of how many consecutive inputs may stay; `None` if that is not limited."""
         return None
 
+    def block_shape(self, view: MatrixView) -> tuple[int, int] | None:
+        """Rows and columns of the matrix that are pruned as one; `None` for single weights."""
+        return None
+
     @abc.abstractmethod
     def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Turns the scores of the weights into scores of the pieces."""
@@ -140,11 +144,12 @@ class Block(Pattern):
                 f"shape={self.shape!r}; expected two positive whole numbers, weights along the "
                 "input axis and along the output axis. Write Block((4, 1))."
             )
-        if self.pooling not in ("mean", "max"):
-            raise ValueError(
-                f'pooling={self.pooling!r}; expected "mean" or "max". Write pooling="mean".'
-            )
+        _validate_pooling(self.pooling)
         object.__setattr__(self, "shape", tuple(shape))
+
+    def block_shape(self, view: MatrixView) -> tuple[int, int]:
+        """The argument `shape`."""
+        return self.shape
 
     def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Pools the scores of each block over the weights that are still eligible."""
@@ -166,6 +171,9 @@ class Channel(Pattern):
     Args:
         pooling: "mean" or "max".
 
+    Raises:
+        ValueError: the pooling is unknown.
+
     Example:
         >>> kprune.wrap(model, include="dense", pattern="channel")
     """
@@ -173,16 +181,20 @@ class Channel(Pattern):
     covers_inputs: ClassVar[bool] = True
     pooling: Literal["mean", "max"] = "mean"
 
+    def __post_init__(self) -> None:
+        _validate_pooling(self.pooling)
+
+    def block_shape(self, view: MatrixView) -> tuple[int, int]:
+        """All rows of one column."""
+        return max(1, math.prod(view.shape[axis] for axis in view.inputs)), 1
+
     def piece_scores(self, scored: scores.ScoredTensor, view: MatrixView) -> scores.ScoredTensor:
         """Pools the scores of each column."""
-        return _pool(scored, view, self._shape(view), self.pooling)
+        return _pool(scored, view, self.block_shape(view), self.pooling)
 
     def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
         """Repeats the mask of each channel over its column."""
-        return _repeat_blocks(pieces, view, self._shape(view))
-
-    def _shape(self, view: MatrixView) -> tuple[int, int]:
-        return max(1, math.prod(view.shape[axis] for axis in view.inputs)), 1
+        return _repeat_blocks(pieces, view, self.block_shape(view))
 
 
 @registration.register
@@ -248,6 +260,11 @@ class NM(Pattern):
     def weight_mask(self, pieces: Array, view: MatrixView) -> Array:
         """Returns the mask as it is."""
         return pieces
+
+
+def _validate_pooling(pooling: object) -> None:
+    if pooling not in ("mean", "max"):
+        raise ValueError(f'pooling={pooling!r}; expected "mean" or "max". Write pooling="mean".')
 
 
 def _resolve_eligible(scored: scores.ScoredTensor) -> Array | None:

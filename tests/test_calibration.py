@@ -2,10 +2,13 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
+import torch
 from models import mlp
 
+import kprune
 from kprune.calibration import Calibration
 
 pytestmark = pytest.mark.quick
@@ -30,6 +33,12 @@ FORMS = {
     "list": lambda: [Sequence()[i] for i in range(3)],
     "dataset": lambda: tf.data.Dataset.from_tensor_slices((X, Y, WEIGHT)).batch(3),
     "py dataset": Sequence,
+    "unknown length": lambda: FORMS["dataset"]().filter(lambda *batch: True),
+    "tables": lambda: (pd.DataFrame(X), pd.Series(Y), pd.Series(WEIGHT)),
+    "torch tensors": lambda: tuple(map(torch.tensor, (X, Y, WEIGHT))),
+    "torch loader": lambda: torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(*map(torch.tensor, (X, Y, WEIGHT))), batch_size=3
+    ),
 }
 
 
@@ -55,6 +64,16 @@ def test_parts_are_every_fifth_and_the_others(form):
         batches = list(read(FORMS[form](), part=part).batches("reading"))
         found = np.concatenate([np.asarray(each.y) for each in batches])
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_whatever_takes_data_takes_every_form(form):
+    model = mlp(classes=7)
+    criteria = kprune.criteria.Saliency, kprune.criteria.Wanda, kprune.criteria.OBD
+    for sparsity, criterion in zip((0.25, 0.5, 0.75), criteria, strict=True):
+        assert kprune.prune(model, sparsity, criterion(FORMS[form]())).sparsity == sparsity
+    kprune.prune(model, 0.8, refit=kprune.refits.LeastSquares(FORMS[form]()))
+    kprune.recalibrate_batch_norm(model, FORMS[form]())
 
 
 def test_large_batches_are_split():

@@ -159,7 +159,7 @@ def test_kerashub_keeps_its_class(tmp_path):
     from models import kerashub
 
     model, x = kerashub()
-    kprune.wrap(model, exclude="embedding")
+    kprune.wrap(model, exclude="embeddings")
     kprune.prune(model, 0.6)
     expected = model.predict(x, verbose=0)
     model.save(tmp_path / "bert.keras")

@@ -57,13 +57,13 @@ def fit(model, x, y=None, sparsity=0.6):
 def test_a_classifier_from_text_to_phone(tmp_path):
     model = classifier()
     dense = model.predict(TEXTS, verbose=0)
-    kprune.wrap(model, exclude="embedding")
+    kprune.wrap(model, exclude="embeddings")
     np.testing.assert_array_equal(dense, model.predict(TEXTS, verbose=0))
     fit(model, TEXTS, LABELS)
     assert not any("embedding" in each.path for each in masked_weights.require(model))
 
     model.save_weights(tmp_path / "stopped.weights.h5")
-    resumed = kprune.wrap(classifier(), exclude="embedding")
+    resumed = kprune.wrap(classifier(), exclude="embeddings")
     resumed.optimizer.build(resumed.trainable_variables)
     resumed.load_weights(tmp_path / "stopped.weights.h5")
     for each in (model, resumed):  # its dropout draws the same where the seeds are
@@ -178,7 +178,7 @@ def test_an_image_classifier(kind, tmp_path):
 
 def test_iterative_magnitude_pruning_of_transformers():
     """Cheong and Daniel: X % of each layer, then (Y - X) / 9 more every 1001 updates."""
-    model = kprune.wrap(classifier(), exclude="embedding", classes="weight")
+    model = kprune.wrap(classifier(), exclude="embeddings", classes="weight")
     schedule = kprune.schedules.Iterative(0.3, 0.9)
     seen = []
     for step in range(0, 10_001, 7):

@@ -14,7 +14,7 @@ import kprune
 from benchmarks.parts.figures import scheme_curves
 from data import bilingual, number_words
 from data.bilingual import Pairs, Vocabulary
-from kprune._masking import locations
+from kprune._masking import filters
 from networks import seq2seq
 from training import translation
 
@@ -161,7 +161,7 @@ SOURCE = np.array([[2, 5, 6, 7, 3], [2, 8, 3, 0, 0], [2, 9, 10, 3, 0]], np.int32
 
 def test_classes_are_complete_and_disjoint(model):
     classes = seq2seq.classes(2)
-    paths = [site.path for site in locations.find_prunable(model)[0]]
+    paths = [site.path for site in filters.find_prunable(model)[0]]
     for path in paths:
         assert sum(re.search(regex, path) is not None for regex in classes.values()) == 1, path
     kprune.wrap(model, classes=classes)

@@ -6,7 +6,7 @@ import pytest
 from models import KINDS, compiled, mlp
 
 import kprune
-from kprune._masking import locations, masked_weights, wrapping
+from kprune._masking import filters, masked_weights, wrapping
 
 
 def state(model):
@@ -43,7 +43,7 @@ def test_wrap_and_strip_change_nothing_else(kind):
 
 
 def prunable(model):
-    return [site.path for site in locations.find_prunable(model)[0]]
+    return [site.path for site in filters.find_prunable(model)[0]]
 
 
 def test_what_is_prunable():
@@ -60,8 +60,8 @@ def test_what_is_prunable():
 
 def test_kinds_of_weights():
     def kinds(kind):
-        chosen, _ = locations.find_prunable(KINDS[kind]()[0])
-        return locations.labels(chosen, "kind")
+        chosen, _ = filters.find_prunable(KINDS[kind]()[0])
+        return filters.labels(chosen, "kind")
 
     assert kinds("recurrent") == ["embedding"] + ["recurrent"] * 6 + ["output"]
     assert kinds("attention") == ["attention"] * 4 + ["feed_forward", "output"]

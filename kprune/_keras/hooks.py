@@ -34,6 +34,24 @@ def replace_call(
     return borrowing.patched(layer, "call", lambda original: functools.partial(call, original))
 
 
+def called_for_inference(
+    model: keras.layers.Layer,
+) -> contextlib.AbstractContextManager[None]:
+    """Lets a model be called with `training=False` during a block, unless the call says otherwise.
+
+    Keras's export calls it without, and then each layer has its own default, which for layers that
+    augment images is to do so.
+    """
+
+    def replace(call: Callable[..., Any]) -> Callable[..., Any]:
+        def infer(*args: Any, **kwargs: Any) -> Any:
+            return call(*args, **{"training": False, **kwargs})
+
+        return infer
+
+    return borrowing.patched(model, "__call__", replace)
+
+
 @contextlib.contextmanager
 def observe_calls(
     layers: Sequence[keras.layers.Layer], note: Callable[[Any, tuple[Any, ...], Any], object]

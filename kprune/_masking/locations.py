@@ -1,25 +1,20 @@
-"""Finds the variables of a model that may be pruned, and says of the others why not.
-
-A kernel is known by the end of its variable's name (`kernel`, `embeddings`), which holds for every
-layer of Keras and KerasHub, inside attention and recurrent cells too.
-"""
+"""Finds the variables of a model, and how each is read as a matrix."""
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 
 from kprune import patterns
 from kprune._keras import private, walk
 
-Filter: TypeAlias = (
-    str | type | keras.layers.Layer | keras.Variable | Callable[[keras.Variable], bool]
-)
-Classes: TypeAlias = str | Mapping[str, str] | Callable[["Location"], str]
+layers = keras.layers
 
-KERNEL = re.compile(r"(kernel|embeddings)$")
+DEPTHWISE = layers.DepthwiseConv1D, layers.DepthwiseConv2D
+SEPARABLE = layers.SeparableConv1D, layers.SeparableConv2D
+TRANSPOSED = layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose
+CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D, *DEPTHWISE, *SEPARABLE, *TRANSPOSED)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,16 +37,25 @@ class Location:
         return str(self.variable.path)
 
     @property
+    def place(self) -> str:
+        """The names of the layers around it, such as `lenet/dense`.
+
+        Keras's path leaves some of them out, and others in a model that was loaded.
+        """
+        return "/".join(str(owner.name) for owner in self.owners)
+
+    @property
     def kind(self) -> str:
         """One of embedding, attention, recurrent, convolution, feed_forward."""
-        names = [type(owner).__name__ for owner in self.owners[1:]] or [type(self.layer).__name__]
         if self.variable.name.endswith("embeddings"):
             return "embedding"
-        if any("Attention" in name for name in names):
+        around = self.owners[1:] or (self.layer,)
+        classes = [base.__name__ for owner in around for base in type(owner).__mro__]
+        if any("Attention" in name for name in classes):  # KerasHub has many, of no common class
             return "attention"
         if any(isinstance(owner, keras.layers.RNN) for owner in self.owners):
             return "recurrent"
-        return "convolution" if "Conv" in names[-1] else "feed_forward"
+        return "convolution" if isinstance(self.layer, CONVOLUTIONS) else "feed_forward"
 
     @property
     def view(self) -> patterns.MatrixView:
@@ -80,152 +84,21 @@ def locate(model: keras.layers.Layer) -> Iterator[Location]:
     yield from visit(model, ())
 
 
-def find_prunable(
-    model: keras.layers.Layer,
-    include: Filter | Sequence[Filter] | None = None,
-    exclude: Filter | Sequence[Filter] | None = None,
-) -> tuple[list[Location], list[tuple[Location, str]]]:
-    """Finds what may be pruned, and says of the rest why not.
-
-    Args:
-        model: a built model or layer.
-        include: what to prune; a regex, searched in the variable's path, a layer or a class of
-            layers narrow the choice among kernels and embeddings, a callable of the variable
-            decides alone on all with two axes or more, and a variable names itself, a bias too.
-            A list is the union of its weights. Default: every kernel.
-        exclude: what not to prune, in the same terms.
-
-    Returns:
-        The locations to prune, and the others each with a reason.
-
-    Raises:
-        ValueError: a filter matches nothing.
-    """
-    wanted, unwanted = _listed(include), _listed(exclude)
-    used: set[int] = set()
-    chosen, others = [], []
-
-    def any_of(filters: list[Filter], location: Location) -> bool:
-        hits = [position for position, each in enumerate(filters) if matches(each, location)]
-        used.update(id(filters[position]) for position in hits)
-        return bool(hits)
-
-    for location in locate(model):
-        asked = any_of(wanted, location)
-        refused = any_of(unwanted, location)
-        reason = _unprunable(location, wanted)
-        if reason is None and refused:
-            reason = "excluded"
-        if reason is None and include is not None and not asked:
-            reason = "not included"
-        if reason is None:
-            chosen.append(location)
-        else:
-            others.append((location, reason))
-    for name, filters in (("include", wanted), ("exclude", unwanted)):
-        for each in filters:
-            if id(each) not in used:
-                paths = [
-                    location.path for location in locate(model) if _unprunable(location, []) is None
-                ]
-                shown = ", ".join(paths[:5]) + (", ..." if len(paths) > 5 else "")
-                came = each.path if isinstance(each, keras.Variable) else repr(each)
-                raise ValueError(
-                    f"{name}={came} matches nothing in {model.name}; expected a regex, a layer, "
-                    "a class of layers, a variable or a function of it that matches one of "
-                    f"{shown}. Write {name}={_example(paths)!r}."
-                )
-    return chosen, others
-
-
-def labels(locations: Sequence[Location], classes: Classes) -> list[str]:
-    """Returns the class of each location.
-
-    Args:
-        locations: where the weights live.
-        classes: "layer", one class for each layer; "weight", one for each variable; "kind", one
-            each for embedding, attention, recurrent, convolution, feed_forward and output; a
-            mapping from class to a regex of the path, the first match counts, the rest is
-            "other"; or a callable of the location.
-
-    Raises:
-        ValueError: the word is none of these.
-    """
-    if callable(classes):
-        return [str(classes(location)) for location in locations]
-    if isinstance(classes, Mapping):
-        return [
-            next(
-                (name for name, regex in classes.items() if re.search(regex, location.path)),
-                "other",
-            )
-            for location in locations
-        ]
-    if classes == "layer":
-        return [location.path.rsplit("/", 1)[0] for location in locations]
-    if classes == "weight":
-        return [location.path for location in locations]
-    if classes == "kind":
-        last = [location for location in locations if location.kind == "feed_forward"][-1:]
-        return ["output" if location in last else location.kind for location in locations]
-    raise ValueError(
-        f'classes={classes!r}; expected "layer", "weight", "kind", a mapping from class to regex, '
-        'or a function of the location. Write classes="layer".'
-    )
-
-
-def _listed(filters: Any) -> list[Any]:
-    if filters is None:
-        return []
-    return list(filters) if isinstance(filters, (list, tuple, set)) else [filters]
-
-
-def matches(each: Any, location: Location) -> bool:
-    """Whether a filter of `survey` matches a location."""
-    if isinstance(each, str):
-        return re.search(each, location.path) is not None
-    if isinstance(each, type):
-        return any(isinstance(owner, each) for owner in location.owners)
-    if isinstance(each, keras.layers.Layer):
-        return any(owner is each for owner in location.owners)
-    if isinstance(each, keras.Variable):
-        return each is location.variable
-    return bool(each(location.variable))
-
-
-def _unprunable(location: Location, wanted: list[Any]) -> str | None:
-    """The reason why a variable is no kernel, unless a filter names it in its own right."""
-    if "float" not in str(location.variable.dtype):
-        return f"{location.variable.dtype}, not floating"
-    if not location.variable.shape:
-        return "a single number"
-    if any(each is location.variable for each in wanted):
-        return None
-    if len(location.variable.shape) < 2:
-        return "bias or scale"
-    predicates = [each for each in wanted if not isinstance(each, (str, type, keras.layers.Layer))]
-    if KERNEL.search(location.variable.name) or any(matches(each, location) for each in predicates):
-        return None
-    return "not a kernel by its name"
-
-
-def _example(paths: list[str]) -> str:
-    return paths[0].rsplit("/", 1)[0].rsplit("/", 1)[-1] if paths else "dense"
-
-
 def _input_axes(layer: Any, variable: keras.Variable) -> tuple[int, ...]:
     """The axes of a kernel that an output sums over."""
     rank = len(variable.shape)
-    name = type(layer).__name__
-    if isinstance(layer, keras.layers.EinsumDense) and variable is private.kernel(layer):
+    if isinstance(layer, layers.EinsumDense) and variable is private.kernel(layer):
         given, rest = layer.equation.replace("...", "").split(",")
         kernel, result = rest.split("->")
         summed = tuple(
             i for i, letter in enumerate(kernel) if letter in given and letter not in result
         )
         return summed or tuple(range(rank - 1))
-    if "Conv" in name and "depthwise" in name.lower() + variable.name:
+    is_depthwise = isinstance(layer, DEPTHWISE) or (
+        isinstance(layer, SEPARABLE) and variable is layer.depthwise_kernel
+    )
+    if is_depthwise:
         return tuple(range(rank - 2))  # (*window, channel, multiplier): a channel sums its window
-    if "Conv" in name and "Transpose" in name:
+    if isinstance(layer, TRANSPOSED):
         return (*range(rank - 2), rank - 1)  # (*window, output, input)
     return tuple(range(rank - 1))

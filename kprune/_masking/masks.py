@@ -4,6 +4,7 @@ Keras applies a variable's constraint after every update, inside the compiled st
 no operation in the forward pass, no training step of its own and no callback.
 """
 
+import contextlib
 import warnings
 import weakref
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from keras import ops
 
 from kprune import patterns
 from kprune._keras import backend, saving, state, step_variables, walk
-from kprune._masking import storing
+from kprune._masking import lora, storing
 from kprune._masking.locations import Location
 from kprune._masking.weight import Weight
 
@@ -52,11 +53,14 @@ class OnMask(keras.constraints.Constraint):
 class Masks(keras.layers.Layer):
     """Holds the masks of a model or layer, and saves them with it."""
 
+    followed: contextlib.ExitStack
+
     def __init__(self) -> None:
         super().__init__(name=_NAME, trainable=False, dtype="float32")
         self.built = True
         self.locations: list[Location] = []  # of the weights, in the order of the masks
         self.owner: Callable[[], keras.layers.Layer | None] = lambda: None
+        object.__setattr__(self, "followed", contextlib.ExitStack())
 
     def add(
         self,
@@ -87,11 +91,16 @@ class Masks(keras.layers.Layer):
             kept_at_wrap = kept or alive.size
         weight = Weight(location, mask, label, pattern, variable.constraint, kept_at_wrap)
         variable.constraint = OnMask(weight)
+        self.followed.enter_context(lora.follow(weight))
         return weight
 
     def save_own_variables(self, store: Any) -> None:
         """Writes each mask under the path of its weight."""
         storing.save(store, self._by_path())
+
+    def release(self) -> None:
+        """Ends what keeps sums of LoRA on the masks."""
+        self.followed.close()
 
     def load_own_variables(self, store: Any) -> None:
         """Reads the masks; a file of an unwrapped model has none and leaves them as they are."""

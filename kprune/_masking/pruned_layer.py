@@ -7,7 +7,7 @@ import keras
 
 from kprune import patterns
 from kprune._keras import backend, compiled, hooks, state
-from kprune._masking import locations, masks
+from kprune._masking import filters, masks
 
 L = TypeVar("L", bound=keras.layers.Layer)
 
@@ -113,7 +113,7 @@ def _add_masks(layer: keras.layers.Layer) -> bool:
         return False
     chosen = [
         each
-        for each in locations.find_prunable(layer)[0]
+        for each in filters.find_prunable(layer)[0]
         if masks.on_mask(each.variable) is None and backend.is_initialized(each.variable)
     ]
     if chosen:

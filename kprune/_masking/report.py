@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kprune._keras import backend
-from kprune._masking import locations, masked_weights
+from kprune._masking import filters, locations, masked_weights
 from kprune._masking.weight import Weight
 from kprune._selection import scores
 from kprune._support import tables
@@ -128,9 +128,11 @@ class Report:
             reasons.setdefault(other.reason, []).append(other)
         for reason, others in reasons.items():
             shown = ", ".join(each.path for each in others[:3]) + ", ..." * (len(others) > 3)
-            lines.append(
-                f"not pruned, {reason}: {sum(each.size for each in others):,} values in {shown}"
-            )
+            line = f"not pruned, {reason}: {sum(each.size for each in others):,} values in {shown}"
+            if reason == filters.OTHER_NAME:
+                names = list(dict.fromkeys(each.path.rsplit("/", 1)[-1] for each in others))
+                line += f"; to prune them write kprune.wrap(model, include={names})"
+            lines.append(line)
         if stray := sum(each.stray for each in self.pruned):
             lines.append(f"{stray:,} pruned weights are not zero now: write kprune.project(model)")
         columns = ["weight", "shape", "pattern", "values", "kept", "sparsity"]
@@ -180,8 +182,10 @@ def report(model: keras.Model) -> Report:
         >>> print(kprune.report(model))
     """
     masked = {id(weight.variable): weight for weight in masked_weights.find(model)}
-    prunable, others = locations.find_prunable(model)
+    prunable, others = filters.find_prunable(model)
     reasons = {id(location.variable): reason for location, reason in others}
+    labels = dict(zip(map(id, prunable), filters.labels(prunable, "layer"), strict=True))
+    label_of = {id(location.variable): labels[id(location)] for location in prunable}
     pruned, unpruned = [], []
     for location in locations.locate(model):
         variable, size = location.variable, int(np.prod(location.variable.shape))
@@ -190,7 +194,7 @@ def report(model: keras.Model) -> Report:
             pruned.append(_of_mask(weight))
         elif not masked and id(variable) not in reasons:
             kept = int(np.count_nonzero(backend.read(variable)))
-            label = location.path.rsplit("/", 1)[0]
+            label = label_of[id(variable)]
             pruned.append(
                 PrunedWeight(
                     location.path, label, location.kind, "", tuple(variable.shape), size, kept, 0

@@ -8,7 +8,15 @@ import keras
 
 from kprune import patterns
 from kprune._keras import backend, compiled, fits, private, state, walk
-from kprune._masking import copying, locations, masked_weights, masks, pruned_layer
+from kprune._masking import (
+    copying,
+    filters,
+    locations,
+    lora,
+    masked_weights,
+    masks,
+    pruned_layer,
+)
 
 L = TypeVar("L", bound=keras.layers.Layer)
 
@@ -17,9 +25,9 @@ copying.install()
 
 def wrap(
     model: L,
-    include: locations.Filter | Sequence[locations.Filter] | None = None,
-    exclude: locations.Filter | Sequence[locations.Filter] | None = None,
-    classes: locations.Classes = "layer",
+    include: filters.Filter | Sequence[filters.Filter] | None = None,
+    exclude: filters.Filter | Sequence[filters.Filter] | None = None,
+    classes: filters.Classes = "layer",
     pattern: patterns.Pattern | patterns.PatternName = "unstructured",
 ) -> L:
     """Puts a mask beside every prunable weight of a model, in place.
@@ -35,12 +43,13 @@ def wrap(
 
     Args:
         model: a built model, or a layer.
-        include: which kernels and embeddings; a regex searched in the variable's path, a layer, a
-            class of layers, or a list of these. A callable of the variable may name a weight that
-            is called neither, and a variable names itself, a bias too. Default: all.
+        include: which kernels and embeddings: whole parts of the variable's path ("dense_1" is not
+            dense_10), a regex that is searched in it ("dense_.*"), a layer, a class of layers, or a
+            list of these. The own name of a weight that is called neither, or a callable of the
+            variable, takes that too; a variable names itself, a bias too. Default: all.
         exclude: which of them not, in the same terms.
         classes: how weights group into classes for the allocation: "layer", "weight", "kind", a
-            mapping from class to regex, or a callable.
+            mapping from class to such a pattern, or a callable.
         pattern: what is pruned as one piece: a `kprune.patterns.Pattern` or its name.
 
     Returns:
@@ -59,14 +68,14 @@ def wrap(
     if not isinstance(model, keras.Model):
         return pruned_layer.mark(model, pattern)
     _check_built(model)
-    chosen, _ = locations.find_prunable(model, include, exclude)
+    chosen, _ = filters.find_prunable(model, include, exclude)
     if not chosen:
         raise ValueError(
             f"{model.name} has no kernel to prune; expected floating variables of two axes or more "
             'whose names end in "kernel" or "embeddings". Name others with '
-            'kprune.wrap(model, include=lambda variable: variable.name == "...").'
+            f"kprune.wrap(model, include=...): {_list_others(model)}."
         )
-    labels = locations.labels(chosen, classes)
+    labels = filters.labels(chosen, classes)
     new = []
     for location, label in zip(chosen, labels, strict=True):
         held = masks.on_mask(location.variable)
@@ -86,6 +95,8 @@ def wrap(
         except BaseException:
             for location, _ in new:
                 _restore_constraint(location.variable)
+            if masks.attached(model) is None:
+                holder.release()
             raise
         masks.attach(model, holder)
         compiled.forget(model)
@@ -115,6 +126,11 @@ def strip(model: L) -> L:
     _check_keras(model)
     fits.end_dead(model)
     masked_weights.project(model)
+    lora.fold(masked_weights.find(model))
+    for holder in masks.holders(model):
+        attached = masks.attached(holder)
+        if attached is not None:
+            attached.release()
     for location in locations.locate(model):
         _restore_constraint(location.variable)
     for layer in walk.layers(model):
@@ -147,12 +163,15 @@ def stripped(model: L) -> Iterator[L]:
         if masks.on_mask(each.variable) is not None
     ]
     layers = walk.layers(model)
+    adapted = contextlib.ExitStack()
+    adapted.enter_context(lora.folded(masked_weights.find(model)))
     for variable, _ in constraints:
         _restore_constraint(variable)
     records = [state.detach(layer) for layer in layers]
     try:
         yield model
     finally:
+        adapted.close()
         for layer, record in zip(layers, records, strict=True):
             state.attach(layer, record)
         for variable, constraint in constraints:
@@ -163,6 +182,14 @@ def _restore_constraint(variable: keras.Variable) -> None:
     held = masks.on_mask(variable)
     if held is not None:
         variable.constraint = held.weight.constraint
+
+
+def _list_others(model: keras.Model) -> str:
+    others = filters.find_prunable(model)[1]
+    names = dict.fromkeys(
+        location.variable.name for location, reason in others if reason == filters.OTHER_NAME
+    )
+    return ", ".join(map(repr, names)) or "it has no such variables of another name either"
 
 
 def _check_keras(model: Any) -> None:

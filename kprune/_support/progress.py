@@ -78,20 +78,28 @@ def show_bar(what: str, total: int | None = None) -> Iterator[Bar]:
             _shown = None
 
 
+def count(items: object) -> int | None:
+    """Returns how many items there are, or `None` where that is not known."""
+    try:
+        return len(items) if isinstance(items, Sized) else None
+    except TypeError:  # a `tf.data.Dataset` of unknown length
+        return None
+
+
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Yields the items, and advances a bar after each.
 
     Args:
         items: anything that can be iterated.
         what: the text in front of the bar.
-        total: how many there are. Default: their length, where they have one.
+        total: how many there are. Default: their length, where it is known.
 
     Example:
         >>> for layer in track(model.layers, "solving"):
         ...     pass
     """
-    if total is None and isinstance(items, Sized):
-        total = len(items)
+    if total is None:
+        total = count(items)
     with show_bar(what, total) as progress_bar:
         for item in items:
             yield item

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from kprune._keras import compiled, dataflow, state, walk
-from kprune._masking import locations, masked_weights
+from kprune._masking import filters, masked_weights
 from kprune._masking.weight import Weight
 
 __all__ = ["DropoutRatioAdjustment"]
@@ -124,9 +124,7 @@ def find_feeding_weights(
         )
         if layer.name in feeds:
             sources = [
-                weight
-                for weight in weights
-                if locations.matches(feeds[layer.name], weight.location)
+                weight for weight in weights if filters.matches(feeds[layer.name], weight.location)
             ]
             if not sources:
                 raise ValueError(

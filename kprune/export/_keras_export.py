@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import absl.logging
 import keras
 
+from kprune._keras import hooks
 from kprune.export._inputs import signatures
 from kprune.export._verification import ExportError
 
@@ -18,7 +19,7 @@ def write_saved_model(model: keras.Model, path: str, signature: signatures.Signa
         ExportError: Keras cannot export the model.
     """
     try:
-        with silence_loggers():
+        with silence_loggers(), hooks.called_for_inference(model):
             model.export(
                 path, format="tf_saved_model", verbose=False, input_signature=signature.specs
             )

@@ -5,9 +5,9 @@ import os
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from kprune._keras import backend
+from kprune._keras.tensorflow import tf
 from kprune._support import files, tables
 from kprune.export import _frame, _keras_export, _verification
 from kprune.export._inputs import examples, inspection, signatures
@@ -213,7 +213,7 @@ def _compare(
         ) from error
 
 
-def _describe(specs: dict[str, tf.TensorSpec]) -> tuple[SignatureTensor, ...]:
+def _describe(specs: dict[str, Any]) -> tuple[SignatureTensor, ...]:
     """Describes the tensors of a signature, in the order of their names."""
     return tuple(
         SignatureTensor(

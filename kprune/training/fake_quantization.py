@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kprune._keras import borrowing, compiled, hooks
-from kprune._masking import locations
+from kprune._masking import filters, locations
 from kprune._masking.locations import Location
 
 __all__ = ["fake_quantized"]
@@ -47,7 +47,7 @@ def fake_quantized(model: keras.Model) -> Iterator[None]:
     """
     kernels: dict[int, tuple[Any, list[Location]]] = {}
     for location in locations.locate(model):
-        if locations.KERNEL.search(location.path) and "float" in location.variable.dtype:
+        if filters.KERNEL.search(location.path) and "float" in location.variable.dtype:
             kernels.setdefault(id(location.layer), (location.layer, []))[1].append(location)
     with contextlib.ExitStack() as stack:
         stack.push(compiled.forget_at_exit(model))

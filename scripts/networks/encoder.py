@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from data.sentences import Sentences
 
-PRUNED = "transformer_layer"  # the encoder; embeddings, pooler and classifier stay dense
+PRUNED = "transformer_layer.*"  # the encoder; embeddings, pooler and classifier stay dense
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 BOUNDARIES = 9, 13, 17, 25, 33, 49  # tokens; batches of one length waste less on padding
 

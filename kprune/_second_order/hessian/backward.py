@@ -91,7 +91,7 @@ class Backward(diagonals.DiagonalEstimator):
     ) -> list[Any]:
         layer_inputs, layer_outputs = [], []
         sums = {}  # W x + b of linear layers
-        outputs = tf.convert_to_tensor(x)
+        outputs = tf.cast(x, loss.variables[0].dtype)
         with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
             tape.watch((outputs, loss.variables))
             for i, layer in enumerate(chain):

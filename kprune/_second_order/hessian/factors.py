@@ -168,12 +168,15 @@ class Factors:
             slope, used_inputs, unconnected_gradients="zero", experimental_use_pfor=False
         )
         hessian = tf.concat([tf.reshape(column, (number, -1)) for column in columns], 1)
+        if hessian.dtype.size < 4:  # there is no decomposition in half precision
+            hessian = tf.cast(hessian, tf.float32)
         eigenvalues, vectors = tf.linalg.eigh((hessian + tf.transpose(hessian)) / 2)
         root = vectors * tf.sqrt(tf.maximum(eigenvalues, 0))  # [output, factor]
         if number > self.exact:  # with random signs, mixed products cancel in the mean
             shape = (number, self.draws)
             signs = tf.random.stateless_uniform(shape, (self.seed, index), 0, 2, tf.int32)
             root = root @ tf.cast(2 * signs - 1, root.dtype) / self.draws**0.5
+        root = tf.cast(root, z.dtype)
         factors = [
             objective.differentiate(outer, z, self.loss.variables, output_gradients=root[:, c])
             for c in range(root.shape[1])

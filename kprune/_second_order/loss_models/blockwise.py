@@ -80,11 +80,30 @@ class BlockwiseLoss(loss_model.LossModel):
         }
 
     def compute_costs(self, weight: Weight) -> Array:
-        """Returns `w_q^2 / (2 M_qq)`, M the inverse of its block."""
+        """Returns `w_q^2 / (2 M_qq)`, M the inverse of its block of the curvature.
+
+        Where whole blocks are pruned, a weight costs its part of its block.
+        """
         blocks = self.blocks[weight]
+        pruned_together = loss_model.find_blocks(weight)
+        if pruned_together is not None:
+            return self._compute_block_costs(weight, pruned_together)
         w = blocks.split(weight.values()).astype(np.float64)
         diagonal = np.diagonal(self.inverse[weight], axis1=1, axis2=2)
         return blocks.join(w**2 / (2 * diagonal))
+
+    def _compute_block_costs(self, weight: Weight, pruned_together: Array) -> Array:
+        blocks, inverse = self.blocks[weight], self.inverse[weight]
+        places = np.arange(weight.size).reshape(weight.view.shape)
+        place_of = np.empty(weight.size, np.int64)  # in the blocks, for each flat position
+        place_of[blocks.split(places).reshape(-1)[: weight.size]] = np.arange(weight.size)
+
+        def invert(at: Array) -> Array:
+            block, row = np.divmod(place_of[at], blocks.size)
+            found = inverse[block[:, :, None], row[:, :, None], row[:, None]]
+            return np.where(block[:, :, None] == block[:, None], found, 0)
+
+        return loss_model.spread_block_costs(weight, pruned_together, invert)
 
     def minimize(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
         """Moves the survivors by `-M_SQ M_QQ^-1 w_Q` in each block."""

@@ -74,7 +74,10 @@ class FullLoss(loss_model.LossModel):
         self._costs: dict[Weight, Array] = {}
 
     def compute_costs(self, weight: Weight) -> Array:
-        """Returns `w_q^2 / (2 (H^-1)_qq)`."""
+        """Returns `w_q^2 / (2 (H^-1)_qq)`, or each weight's part of the cost of its block."""
+        blocks = loss_model.find_blocks(weight)
+        if blocks is not None:
+            return self._compute_block_costs(weight, blocks)
         if not self._costs:
             root = self.root
             remainder = np.empty(root.values.size)
@@ -85,6 +88,21 @@ class FullLoss(loss_model.LossModel):
             costs = self.alpha * root.values**2 / (2 * np.maximum(remainder, 1e-12))
             self._costs = dict(loss_model.unflatten(root.weights, costs))
         return self._costs[weight]
+
+    def _compute_block_costs(self, weight: Weight, blocks: Array) -> Array:
+        root = self.root
+        before = root.weights[: root.weights.index(weight)]
+        offset = sum(each.size for each in before)
+        scale = np.sqrt(1 / (self.alpha + root.lengths))
+
+        def invert(at: Array) -> Array:
+            """`(H^-1)_BB = (I - R_B^T (alpha + l)^-1 R_B) / alpha`, at least rounding errors."""
+            columns = root.matrix[:, offset + at.reshape(-1)].astype(np.float64) * scale[:, None]
+            columns = columns.reshape(len(scale), *at.shape).transpose(1, 0, 2)
+            product = columns.transpose(0, 2, 1) @ columns
+            return ((1 + 1e-12) * np.eye(at.shape[1]) - product) / self.alpha
+
+        return loss_model.spread_block_costs(weight, blocks, invert)
 
     def minimize(self, weights: Sequence[Weight], keep: Sequence[Array]) -> dict[Weight, Array]:
         """Moves the survivors by `R_S^T (alpha I + R_S R_S^T)^-1 R_Q w_Q`."""

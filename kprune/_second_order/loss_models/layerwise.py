@@ -17,8 +17,8 @@ from scipy import linalg
 from kprune._masking.weight import Weight
 from kprune._second_order.layer_inputs import gram_matrices
 from kprune._second_order.loss_models import loss_model
+from kprune._second_order.solvers import block_obs, exact_obs, least_squares, sparse_gpt
 from kprune._second_order.solvers import damping as dampings
-from kprune._second_order.solvers import exact_obs, least_squares, sparse_gpt
 from kprune._support import progress
 from kprune._support.typing import Array
 
@@ -57,6 +57,8 @@ class LayerwiseLoss(loss_model.LossModel):
     def compute_costs(self, weight: Weight) -> Array:
         """Returns what each weight costs when those of its column are pruned one after another.
 
+        Where whole blocks are pruned, a weight costs its part of its block.
+
         The costs are divided by the sum of squares of the layer's outputs, `tr(W^T H W) / 2`, so
         that those of layers of different scale are comparable.
         """
@@ -65,12 +67,15 @@ class LayerwiseLoss(loss_model.LossModel):
         if split.is_diagonal:
             costs = split.whole.diagonal() * matrix**2 / 2
             return weight.view.kernel(costs / max(float(costs.sum()), SMALLEST_ENERGY))
-        n_of_m = weight.pattern.n_of_m
+        pattern = weight.pattern
+        blocks = pattern.block_shape(weight.view)
         is_zero = split.whole.diagonal() == 0  # weights of inputs that are always zero cost nothing
 
         def eliminate(hessian: Array, target: Array, columns: Array) -> Array:
-            values = np.where(is_zero[:, columns], 0, target)
-            return exact_obs.compute_costs(hessian, values, alive[:, columns], n_of_m)
+            values, left = np.where(is_zero[:, columns], 0, target), alive[:, columns]
+            if blocks is not None:
+                return block_obs.compute_costs(hessian, values, blocks, left, columns)
+            return exact_obs.compute_costs(hessian, values, left, pattern.n_of_m)
 
         def prune(hessian: Array, target: Array, columns: Array) -> Array:
             keep = alive[:, columns].copy()
