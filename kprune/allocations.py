@@ -82,9 +82,8 @@ class ClassUniform(Allocation):
     """Prunes the same fraction of every class.
 
     Use it to keep weights in every class, or if the scores of different classes cannot be
-    compared. A weight competes with its rank in its class, divided by the size of the class:
-    `prune the k lowest of rank / n_c`, which is x % of each class, rounded so that the total is
-    exact.
+    compared. Of each class its part is pruned, `round(x n_c)`; where these do not sum to the exact
+    total, the parts that their rounding has moved furthest are one off.
 
     Example:
         >>> kprune.prune(model, 0.9, allocation="class_uniform")
@@ -97,7 +96,7 @@ class ClassUniform(Allocation):
         """Returns a quota for each class."""
         groups = list(group_by_class(weights).values())
         sizes = [_count_values(group) for group in groups]
-        counts = _count_lowest_ranks(sizes, _count_zeros(weights, sparsity))
+        counts = _count_nearest(sizes, _count_zeros(weights, sparsity))
         return [Quota(group, count) for group, count in zip(groups, counts, strict=True)]
 
 
@@ -161,9 +160,10 @@ class ERK(Allocation):
 class Fixed(Allocation):
     """Prunes each class to its own sparsity.
 
-    Use it if the sensitivity of each class is known. At any total sparsity, as along a schedule,
-    the zeros of each class are proportional to its target: `zeros_c ~ targets[c] * n_c`, at most
-    `n_c`. `kprune.prune(model, {"dense": 0.9})` prunes exactly to the targets.
+    Use it if the sensitivity of each class is known. The zeros of each class are proportional to
+    its target: `zeros_c ~ targets[c] * n_c`, at most `n_c`. `kprune.prune(model, {"dense": 0.9})`
+    prunes exactly to the targets. Along a schedule, each class has the part of its target that the
+    schedule has of its final sparsity, and ends with its target.
 
     Args:
         targets: the sparsity of each class, in [0, 1). Classes without a target are not pruned.
@@ -185,7 +185,8 @@ class Fixed(Allocation):
         groups = self._groups(weights)
         sizes = [_count_values(group) for group in groups.values()]
         shares = [self.targets[name] * size for name, size in zip(groups, sizes, strict=True)]
-        counts = _apportion(_count_zeros(weights, sparsity), shares, sizes)
+        zeros, targets = _count_zeros(weights, sparsity), [round(share) for share in shares]
+        counts = targets if zeros == sum(targets) else _apportion(zeros, shares, sizes)
         return [Quota(group, n) for group, n in zip(groups.values(), counts, strict=True)]
 
     def total(self, weights: Sequence[Weight]) -> float:
@@ -240,21 +241,20 @@ def standard_deviation(weights: Sequence[Weight]) -> float:
     return math.sqrt(square / max(size, 1))
 
 
-def _count_lowest_ranks(sizes: Sequence[int], count: int) -> list[int]:
-    """Returns how many of the `count` lowest values of rank / size, rank = 0.., each class has.
+def _count_nearest(sizes: Sequence[int], count: int) -> list[int]:
+    """Returns the nearest whole number to each class's part of `count`, with the exact total.
 
-    Of equal values those of earlier classes count first. Starts from the proportional share,
-    rounded up, and removes the highest ranks, at most one for each class.
+    The parts are rounded; while their sum is off, the part that its rounding has moved furthest in
+    that direction is moved back by one, of equal ones the earliest.
     """
     whole = max(1, sum(sizes))
-    counts = [-(-count * size // whole) for size in sizes]
-    while sum(counts) > count:
-        # Exact fractions: the highest last rank, the earliest class among equal ones.
-        last = max(
-            (index for index, number in enumerate(counts) if number),
-            key=lambda index: (Fraction(counts[index] - 1, sizes[index]), -index),
-        )
-        counts[last] -= 1
+    exact = [Fraction(count * size, whole) for size in sizes]
+    counts = [math.floor(part + Fraction(1, 2)) for part in exact]
+    while sum(counts) != count:
+        sign = 1 if sum(counts) > count else -1
+        open_ = [i for i, size in enumerate(sizes) if 0 <= counts[i] - sign <= size]
+        moved = max(open_, key=lambda i: (sign * (counts[i] - exact[i]), -i))
+        counts[moved] -= sign
     return counts
 
 

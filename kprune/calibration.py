@@ -82,8 +82,8 @@ class Calibration:
             different lengths, the model does not take such inputs, or they contain NaN.
 
     Example:
-        >>> [batch.size for batch in Calibration((x, y), model, "OBS", True, batch_size=20)]
-        [20, 12]
+        >>> [batch.size for batch in Calibration((x, y), model, "OBS", True, batch_size=200)]
+        [200, 120]
     """
 
     data: Any

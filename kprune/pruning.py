@@ -126,7 +126,8 @@ def step(
     if grid is not None and due:
         # The sparsity of the grid's step, not of this one: a loop that sees every fourth step,
         # or that was stopped and resumed, ends with the same masks.
-        _prune(model, schedule(grid), criterion, allocation, refit)
+        sparsity = _total(model, schedule, grid, allocations.get(allocation))
+        _prune(model, sparsity, criterion, allocation, refit)
         masked_weights.set_last_step(model, count)
     if last:
         masked_weights.project(model)
@@ -137,14 +138,13 @@ def step(
 def warn_if_early(schedule: schedules.Schedule, step: int) -> None:
     """Warns where training ends before its schedule does."""
     if step < schedule.end_step:
-        grid = schedule.grid(step)
+        grid, end = schedule.grid(step), int(schedule.end_step)
         reached = 0.0 if grid is None else schedule(grid)
         warnings.warn(
-            f"Training ended at step {step}, before the schedule's end_step={schedule.end_step}: "
-            f"the model is pruned to {reached:.1%}, not to {schedule(int(schedule.end_step)):.1%}. "
-            f"Train longer, set end_step to {step} or less, give it as a fraction of the fit "
-            "(end_step=0.75), or finish with kprune.prune(model, "
-            f"{schedule(int(schedule.end_step)):g}).",
+            f"Training ended at step {step}, before the schedule, which ends at step {end}: "
+            f"the model is pruned to {reached:.1%}, not to {schedule(end):.1%}. Train longer, "
+            f"write {schedule.advise_end(step)}, or finish with "
+            f"kprune.prune(model, {schedule(end):g}).",
             stacklevel=3,
         )
 
@@ -161,6 +161,23 @@ def _validate_sparsity(sparsity: Any) -> None:
         )
     else:
         registration.validate_sparsity(sparsity)
+
+
+def _total(
+    model: keras.Model,
+    schedule: schedules.Schedule,
+    grid: int,
+    allocation: allocations.Allocation,
+) -> float:
+    """Returns the sparsity of all the weights at a step of the grid.
+
+    With targets for classes it is that part of their total which the schedule has reached, so that
+    each class ends with its target.
+    """
+    final = schedule(int(schedule.end_step))
+    if not isinstance(allocation, allocations.Fixed) or not final:
+        return schedule(grid)
+    return allocation.total(masked_weights.require(model)) * schedule(grid) / final
 
 
 def _validate_step(step: Any) -> int:

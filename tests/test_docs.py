@@ -48,10 +48,10 @@ def lenet():
 def names():
     """What an example may take for granted."""
     generator = np.random.default_rng(0)
-    x = generator.standard_normal((32, 12)).astype("float32")
-    y = generator.integers(0, 4, 32)
+    x = generator.standard_normal((320, 12)).astype("float32")
+    y = generator.integers(0, 4, 320)
     model = lenet()
-    schedule = kprune.schedules.PolynomialDecay(0.0, 0.5, 0, 2, frequency=1)
+    schedule = kprune.schedules.PolynomialDecay(0.0, 0.5, 0, 8, frequency=1)
     given = {"keras": keras, "kprune": kprune, "np": np, "x": x, "y": y, "schedule": schedule}
     return given | {"model": model, "optimizer": model.optimizer, "images": x}
 

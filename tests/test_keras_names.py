@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from models import compiled, mlp
+from models import KINDS, compiled, mlp
 
-from kprune._keras import backend, fits, graphs, optimizers, private, state, walk
+from kprune._keras import backend, fits, graphs, optimizers, private, saving, state, walk
 from kprune._keras import compiled as functions
 
 layers = keras.layers
@@ -162,7 +162,8 @@ def test_the_record_is_saved_and_not_counted(tmp_path):
     """Keras's saving walks attributes; its bookkeeping asks the tracker."""
     model = mlp()
     names = [each.path for each in model.weights]
-    held = state.State()
+    held = layers.Layer(name="held", trainable=False)
+    held.built = True
     held.add_weight(name="extra", shape=(2,), initializer="ones", trainable=False)
     state.put(model, "held", held)
     assert [each.path for each in model.weights] == names
@@ -192,3 +193,35 @@ def test_pickling_goes_through_the_class():
     function, arguments = mlp().__reduce__()
     assert inspect.ismethod(function) and len(arguments) == 1
     assert len(pickle.dumps(arguments)) > 1000
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "kerashub"])
+def test_the_paths_of_saved_layers(kind, tmp_path):
+    """`saving_lib._walk_saveable` and the numbering of containers, as the saving itself has it."""
+    model, _ = KINDS[kind]()
+    found = {}
+    with saving.observe_saving(
+        walk.layers(model), lambda layer, path: found.update({id(layer): path})
+    ):
+        model.save_weights(tmp_path / "model.weights.h5")
+    paths = saving.saved_paths(model)
+    assert found
+    for layer, path in found.items():
+        assert f"{paths[layer]}/vars".lstrip("/") == path
+
+
+def test_files_of_the_old_format_are_noticed(tmp_path, monkeypatch):
+    """`legacy_h5_format.save_weights_to_hdf5_group` and `load_weights_from_hdf5_group`."""
+    from keras.src.legacy.saving import legacy_h5_format
+
+    for name in ("save_weights_to_hdf5_group", "load_weights_from_hdf5_group"):
+        monkeypatch.setattr(legacy_h5_format, name, getattr(legacy_h5_format, name).__wrapped__)
+    by_name = "load_weights_from_hdf5_group_by_name"
+    monkeypatch.setattr(legacy_h5_format, by_name, getattr(legacy_h5_format, by_name).__wrapped__)
+    saved, loaded = [], []
+    saving.extend_legacy_files(saved.append, loaded.append)
+    model = mlp()
+    model.save(tmp_path / "model.h5")
+    model.load_weights(tmp_path / "model.h5")
+    model.load_weights(tmp_path / "model.h5", by_name=True)
+    assert saved == [model] and loaded == [model, model]

@@ -20,7 +20,7 @@ def test_zhu_and_gupta():
 
 def test_cheong_and_daniel():
     """X at once, then a ninth of the way every 1001 iterations: Y by the 10,000th."""
-    iterative = schedules.Iterative(0.3, 0.9)
+    iterative = schedules.Iterative(0.3, 0.9, frequency=1001, begin_step=0)
     values = [iterative(iterative.grid(step)) for step in range(0, 10_001, 7)]
     assert values[0] == pytest.approx(0.3) and values[-1] == pytest.approx(0.9)
     assert len({round(value, 9) for value in values}) == 10

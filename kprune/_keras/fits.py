@@ -103,6 +103,18 @@ def _ending_first(
     return borrowing.patched(owner, name, replace)
 
 
+def running_callbacks() -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of the `fit` around this call, in their order."""
+    found = running_variable("callbacks")
+    return list(getattr(found, "callbacks", None) or [])
+
+
+def running_variable(name: str) -> Any:
+    """Returns a local variable of the `fit` around this call, or `None`."""
+    frame = _running_fit()
+    return None if frame is None else frame.f_locals.get(name)
+
+
 def _remove(model: keras.Model, loan: Loan) -> None:
     left = [each for each in state.get(model, _LOANS, ()) if each is not loan]
     if left:

@@ -1,5 +1,7 @@
 """Reads what optimizers keep to themselves."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -46,3 +48,70 @@ def update_count(optimizer: Any) -> Any:
 def learning_rate(optimizer: Any) -> Any:
     """Returns the learning rate as it was given: a schedule to be called, or a variable."""
     return optimizer._learning_rate
+
+
+def updates_unseen(model: keras.Model) -> bool:
+    """Returns whether a model's own optimizer does not tell all of its updates.
+
+    So it is where it has none, or keeps others as attributes, as a GAN does.
+    """
+    own = getattr(model, "optimizer", None)
+    if own is None:
+        return True
+    known = {id(own), id(innermost(own))}
+    return any(id(each) not in known for each in of_model(model))
+
+
+def averages(optimizer: Any) -> list[tuple[Any, Any]]:
+    """Returns the variables of which an optimizer keeps moving averages, each with its average."""
+    optimizer = innermost(optimizer)
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        return [pair for each in optimizer.optimizers for pair in averages(each)]
+    if not getattr(optimizer, "use_ema", False) or not optimizer.built:
+        return []
+    pairs = zip(
+        optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
+    )
+    return [(variable, average) for variable, average in pairs if average is not None]
+
+
+def of_model(model: Any) -> list[Any]:
+    """Returns the optimizers that a model holds: the one it is compiled with, and attributes."""
+    held = keras.tree.flatten([value for name, value in vars(model).items() if name[0] != "_"])
+    own = [getattr(model, "optimizer", None), *held]
+    distinct = {id(each): each for each in own if isinstance(each, keras.optimizers.Optimizer)}
+    return list(distinct.values())
+
+
+def extend_averages(put_on_mask: Callable[[Any, Any], None]) -> None:
+    """Calls a function with each variable and its moving average, whenever that has changed.
+
+    An optimizer with `use_ema` averages variables before it applies their constraints, and gives
+    them their averages at the end of a `fit`.
+
+    Args:
+        put_on_mask: gets the variable and its average; runs inside the compiled step too.
+    """
+
+    def change(self: Any) -> None:
+        for variable, average in averages(self):
+            put_on_mask(variable, average)
+
+    _extend("_update_model_variables_moving_average", lambda *_: None, change)
+    _extend("finalize_variable_values", change, lambda *_: None)
+
+
+def _extend(name: str, before: Callable[[Any], None], after: Callable[[Any], None]) -> None:
+    """Extends a method of all optimizers that has one argument."""
+    original = getattr(keras.optimizers.Optimizer, name)
+    if getattr(original, "is_extended_by_kprune", False):  # this module was imported again
+        original = original.__wrapped__
+
+    @functools.wraps(original)
+    def call(self: Any, variables: Any) -> None:
+        before(self)
+        original(self, variables)
+        after(self)
+
+    call.is_extended_by_kprune = True  # type: ignore[attr-defined]
+    setattr(keras.optimizers.Optimizer, name, call)

@@ -1,6 +1,7 @@
-"""Observes how Keras saves the variables of layers, and loads models without side effects."""
+"""Says how Keras saves the variables of layers, and loads models without side effects."""
 
 import contextlib
+import functools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -59,3 +60,79 @@ def preserve_global_state() -> Iterator[None]:
         if current is not None:
             current.clear()
             current.update(names)
+
+
+def saved_paths(root: keras.layers.Layer) -> dict[int, str]:
+    """Returns the `id` of each layer that Keras saves with a model or layer, and its path there.
+
+    Keras numbers layers of one class in the order in which it finds them, so the path, such as
+    `layers/dense_1`, does not depend on the names of layers, which count up in a process.
+    """
+    from keras.src.saving import saving_lib
+    from keras.src.saving.keras_saveable import KerasSaveable
+
+    paths: dict[int, str] = {}
+    containers: set[int] = set()
+
+    def visit(saveable: Any, path: str) -> None:
+        if id(saveable) in paths:
+            return
+        paths[id(saveable)] = path
+        for name, child in saving_lib._walk_saveable(saveable):
+            if name == "kprune_state":
+                continue
+            visit_any(child, f"{path}/{name}".lstrip("/"))
+
+    def visit_any(child: Any, path: str) -> None:
+        if isinstance(child, KerasSaveable):
+            visit(child, path)
+        elif isinstance(child, (list, dict, tuple)) and id(child) not in containers:
+            containers.add(id(child))
+            used: dict[str, int] = {}
+            for each in child.values() if isinstance(child, dict) else child:
+                if isinstance(each, KerasSaveable):
+                    name = saving_lib.naming.to_snake_case(type(each).__name__)
+                elif isinstance(each, (list, dict, tuple)):
+                    name = "container"
+                else:
+                    continue
+                number = used[name] = used.get(name, -1) + 1
+                visit_any(each, f"{path}/{name}_{number}" if number else f"{path}/{name}")
+
+    visit(root, "")
+    return paths
+
+
+def extend_legacy_files(saving: Callable[[Any], None], loading: Callable[[Any], None]) -> None:
+    """Calls functions with each model that is written to, or has read, a file of Keras 2's format.
+
+    Args:
+        saving: gets the model before its weights are written to an `.h5` file.
+        loading: gets the model after weights were read from one.
+    """
+    from keras.src.legacy.saving import legacy_h5_format
+
+    _call_beside(legacy_h5_format, "save_weights_to_hdf5_group", before=saving)
+    for name in ("load_weights_from_hdf5_group", "load_weights_from_hdf5_group_by_name"):
+        _call_beside(legacy_h5_format, name, after=loading)
+
+
+def _call_beside(
+    module: Any,
+    name: str,
+    before: Callable[[Any], None] = lambda model: None,
+    after: Callable[[Any], None] = lambda model: None,
+) -> None:
+    original = getattr(module, name)
+    if getattr(original, "is_extended_by_kprune", False):  # this module was imported again
+        original = original.__wrapped__
+
+    @functools.wraps(original)
+    def call(group: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        before(model)
+        result = original(group, model, *args, **kwargs)
+        after(model)
+        return result
+
+    call.is_extended_by_kprune = True  # type: ignore[attr-defined]
+    setattr(module, name, call)

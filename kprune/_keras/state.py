@@ -5,19 +5,61 @@ saving walks attributes and finds it, with the masks in it; Keras's bookkeeping 
 `model.weights`, `summary()` and `count_params()` stay what they were.
 """
 
+import json
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 ATTRIBUTE = "kprune_state"
 
+_FACTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], None]]] = {}
+_KEY = "facts"
+
 
 class State(keras.layers.Layer):
-    """Holds named values. Those that are Keras layers are saved with the object."""
+    """Holds named values. Those that are Keras layers are saved with the object.
 
-    def __init__(self) -> None:
+    Of the others, what `save_fact` names is saved as JSON, in bytes.
+    """
+
+    def __init__(self, owner: Any) -> None:
         super().__init__(name=ATTRIBUTE, trainable=False, dtype="float32")
         self.built = True
+        self.owner = weakref.ref(owner)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the facts of the owner."""
+        owner = self.owner()
+        facts = {name: read(owner) for name, (read, _) in _FACTS.items()}
+        facts = {name: value for name, value in facts.items() if value is not None}
+        if facts:
+            store[_KEY] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads the facts, before Keras looks what else the record holds."""
+        if _KEY not in store.keys():  # noqa: SIM118 (a store of Keras is no mapping)
+            return
+        facts = json.loads(np.asarray(store[_KEY], np.uint8).tobytes())
+        for name, (_, write) in _FACTS.items():
+            if name in facts:
+                write(self.owner(), facts[name])
+
+
+def save_fact(
+    name: str, read: Callable[[Any], Any], write: Callable[[Any, Any], None] | None = None
+) -> None:
+    """Lets a fact about the owner of a record be saved with it.
+
+    Args:
+        name: of the fact, for all owners.
+        read: gets the owner; returns a value for JSON, or `None` where there is none.
+        write: gets the owner and the value of a file that is loaded, before the layers of the
+            record are.
+    """
+    _FACTS[name] = read, write or (lambda owner, value: put(owner, name, value))
 
 
 def get(owner: Any, name: str, default: Any = None) -> Any:
@@ -26,11 +68,17 @@ def get(owner: Any, name: str, default: Any = None) -> Any:
     return default if record is None else vars(record).get(name, default)
 
 
+def names(owner: Any) -> list[str]:
+    """Returns the names of the values in an object's record."""
+    record = vars(owner).get(ATTRIBUTE)
+    return [] if record is None else list(vars(record))
+
+
 def put(owner: Any, name: str, value: Any) -> None:
     """Sets a value of an object's record, and makes the record where there is none."""
     record = vars(owner).get(ATTRIBUTE)
     if record is None:
-        record = State()
+        record = State(owner)
         object.__setattr__(owner, ATTRIBUTE, record)
     object.__setattr__(record, name, value)
 

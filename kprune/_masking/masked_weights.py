@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import keras
+from keras import ops
 
-from kprune._keras import backend, models, state, walk
+from kprune._keras import backend, models, optimizers, state, walk
 from kprune._masking import locations, masks, pruned_layer
 from kprune._masking.weight import Weight
 from kprune._support import signatures
@@ -90,6 +91,20 @@ def project(model: keras.layers.Layer) -> None:
     models.require_layer(model, "kprune.project(model)")
     for weight in find(model):
         weight.write()
+    project_averages(model)
+
+
+def project_averages(model: keras.layers.Layer) -> None:
+    """Puts the moving averages of an optimizer with `use_ema` on the masks.
+
+    So what Keras makes of them is pruned too: at the end of a fit, in an evaluation
+    (`SwapEMAWeights`) and in a file.
+    """
+    has_own = getattr(model, "optimizer", None) is not None
+    for holder in (model,) if has_own else walk.models_sharing([model]):
+        for optimizer in optimizers.of_model(holder):
+            for variable, average in optimizers.averages(optimizer):
+                _put_average_on_mask(variable, average)
 
 
 @contextlib.contextmanager
@@ -137,6 +152,7 @@ def count_updates(model: keras.layers.Layer) -> int:
 def note_update(model: keras.layers.Layer) -> None:
     """Counts an update of the masks of a model."""
     state.put(model, _UPDATES, count_updates(model) + 1)
+    project_averages(model)
 
 
 def last_step(model: keras.layers.Layer) -> int | None:
@@ -151,3 +167,12 @@ def set_last_step(model: keras.layers.Layer, step: int | None) -> None:
         state.forget(model, _LAST_STEP)
     else:
         state.put(model, _LAST_STEP, step)
+
+
+def _put_average_on_mask(variable: keras.Variable, average: keras.Variable) -> None:
+    held = masks.on_mask(variable)
+    if held is not None:
+        average.assign(ops.where(held.weight.mask.value, average.value, 0))
+
+
+optimizers.extend_averages(_put_average_on_mask)

@@ -6,6 +6,8 @@ no operation in the forward pass, no training step of its own and no callback.
 
 import contextlib
 import warnings
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,12 +15,16 @@ import numpy as np
 from keras import ops
 
 from kprune import patterns
-from kprune._keras import backend, state, step_variables, walk
-from kprune._masking import lora
+from kprune._keras import backend, saving, state, step_variables, walk
+from kprune._masking import lora, storing
 from kprune._masking.locations import Location
 from kprune._masking.weight import Weight
 
 _NAME = "masks"
+_WITHOUT_MASKS = (
+    "These weights were saved from a model without masks: the masks stay as they are. "
+    "To take the file's zeros as masks, load it first, then call kprune.wrap(model)."
+)
 
 
 class OnMask(keras.constraints.Constraint):
@@ -52,6 +58,8 @@ class Masks(keras.layers.Layer):
     def __init__(self) -> None:
         super().__init__(name=_NAME, trainable=False, dtype="float32")
         self.built = True
+        self.locations: list[Location] = []  # of the weights, in the order of the masks
+        self.owner: Callable[[], keras.layers.Layer | None] = lambda: None
         object.__setattr__(self, "followed", contextlib.ExitStack())
 
     def add(
@@ -75,6 +83,7 @@ class Masks(keras.layers.Layer):
         variable = location.variable
         alive = backend.read(variable) != 0
         mask = step_variables.add(self, variable, "bool", "ones")
+        self.locations.append(location)
         kept = int(np.count_nonzero(alive))
         if 0 < kept < alive.size:
             mask.assign(alive)
@@ -85,24 +94,29 @@ class Masks(keras.layers.Layer):
         self.followed.enter_context(lora.follow(weight))
         return weight
 
+    def save_own_variables(self, store: Any) -> None:
+        """Writes each mask under the path of its weight."""
+        storing.save(store, self._by_path())
+
     def release(self) -> None:
         """Ends what keeps sums of LoRA on the masks."""
         self.followed.close()
 
     def load_own_variables(self, store: Any) -> None:
         """Reads the masks; a file of an unwrapped model has none and leaves them as they are."""
-        if not len(store.keys()):
-            warnings.warn(
-                "These weights were saved from a model without masks: the masks stay as they are. "
-                "To take the file's zeros as masks, load it first, then call kprune.wrap(model).",
-                stacklevel=2,
-            )
-            return
-        super().load_own_variables(store)
+        if len(store.keys()):
+            storing.load(store, self._by_path(), "masks")
+        else:
+            warnings.warn(_WITHOUT_MASKS, stacklevel=2)
+
+    def _by_path(self) -> dict[str, keras.Variable]:
+        found = storing.paths(self.owner(), self.locations)
+        return dict(zip(found, self.weights, strict=True))
 
 
 def attach(owner: keras.layers.Layer, masks: Masks) -> None:
     """Stores masks in the record of a model or layer."""
+    masks.owner = weakref.ref(owner)
     state.put(owner, _NAME, masks)
 
 
@@ -125,3 +139,21 @@ def holders(model: keras.layers.Layer) -> list[keras.layers.Layer]:
 def on_mask(variable: keras.Variable) -> OnMask | None:
     """Returns the constraint that keeps a variable on its mask, or `None` where it has none."""
     return variable.constraint if isinstance(variable.constraint, OnMask) else None
+
+
+def _warn_of_legacy_saving(model: keras.layers.Layer) -> None:
+    if holders(model):
+        warnings.warn(
+            f"A file of the old format (.h5) holds the weights of {model.name} with their zeros, "
+            'but no masks. Write model.save("model.keras") or '
+            'model.save_weights("model.weights.h5") to keep the masks too.',
+            stacklevel=2,
+        )
+
+
+def _warn_of_legacy_loading(model: keras.layers.Layer) -> None:
+    if holders(model):
+        warnings.warn(_WITHOUT_MASKS, stacklevel=2)
+
+
+saving.extend_legacy_files(_warn_of_legacy_saving, _warn_of_legacy_loading)

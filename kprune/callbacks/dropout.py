@@ -47,6 +47,8 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
+    resumed: tuple[str, ...] = ()  # all follows from the masks and weights
+
     @signatures.explained
     def __init__(self, feeds: Mapping[str, str] | None = None) -> None:
         super().__init__()
@@ -59,6 +61,11 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
         """Finds the weights that feed each dropout layer, and adjusts to their present masks."""
         masked_weights.require(self.model)
         self._sources = find_feeding_weights(self.model, self.feeds)
+        self._update = None
+        self._adjust()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adjusts the rates, to masks too that another callback has restored."""
         self._update = None
         self._adjust()
 

@@ -6,10 +6,9 @@ import numpy as np
 
 from kprune import schedules
 from kprune._keras import fits
-from kprune._masking import masked_weights
 from kprune._masking.weight import Weight
 from kprune._support import signatures, validation
-from kprune.callbacks import _scheduled
+from kprune.callbacks import _clock, _scheduled
 from kprune.training import proximal
 
 __all__ = ["ReweightedProximal"]
@@ -78,9 +77,9 @@ class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
         proximal.prepare(self.model)  # before a callback that restores a stopped training
         self._is_running, self._last_step = False, None
 
-    def begin(self, schedule: schedules.Interval, epoch: int) -> None:
+    def begin(self, schedule: schedules.Interval, clock: _clock.Clock) -> None:
         """Does nothing more if a fit is resumed after `end_step`."""
-        if self._read_iterations() >= schedule.end_step:
+        if clock.read() >= schedule.end_step:
             self._last_step = int(schedule.end_step)
 
     def act(self, schedule: schedules.Interval, step: int) -> bool:
@@ -113,7 +112,7 @@ class ReweightedProximal(_scheduled.Scheduled[schedules.Interval]):
         if self._is_running:
             self._stop()
         proximal.discard(self.model)
-        masked_weights.project(self.model)
+        super().on_train_end(logs)
 
     def _stop(self) -> None:
         self._loan.close()

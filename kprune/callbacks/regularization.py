@@ -35,6 +35,8 @@ class Regularization(keras.callbacks.Callback):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
+    resumed: tuple[str, ...] = ()  # all follows from the masks and weights
+
     @signatures.explained
     def __init__(self, regularizer: regularization.RegularizerLike) -> None:
         super().__init__()

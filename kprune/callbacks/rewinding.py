@@ -4,6 +4,7 @@ from typing import Any
 
 from kprune import schedules
 from kprune._support import signatures
+from kprune._support.typing import Array
 from kprune.callbacks import _scheduled
 from kprune.training import rewinding
 
@@ -33,19 +34,30 @@ class Rewinding(_scheduled.Scheduled[schedules.Interval]):
         Frankle et al., Linear Mode Connectivity and the Lottery Ticket Hypothesis, 2020.
     """
 
+    resumed = ("_values",)
+
     @signatures.explained
     def __init__(self, step: schedules.Step) -> None:
         super().__init__(schedules.Interval(step, step, 1), per_class=False)
         self.snapshot: rewinding.Snapshot | None = None
+        self._values: list[Array] | None = None  # of the snapshot, for `Backup`
 
     def act(self, schedule: schedules.Interval, step: int) -> bool:
         """Saves the weights, once."""
+        if self.snapshot is None and self._values is not None:  # of the training that was stopped
+            self.snapshot = rewinding.Snapshot(self.model)
+            self.snapshot.values = self._values
         if self.snapshot is None and schedule.grid(step) is not None:
             self.snapshot = rewinding.Snapshot(self.model)
+            self._values = self.snapshot.values
         return False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs nothing."""
+        super().on_epoch_end(epoch, None)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Changes nothing: no mask was updated."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves the weights when the step is reached; logs nothing."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from kprune import pruning, schedules, thresholds
-from kprune._masking import masked_weights
 from kprune._support import signatures, validation
 from kprune.callbacks import _scheduled
 
@@ -44,13 +43,15 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
         Han et al., Learning both Weights and Connections for Efficient Neural Networks, 2015.
     """
 
+    resumed = ("_thresholds", "_last_step")
+
     @signatures.explained
     def __init__(
         self,
         quality: float | Mapping[str, float],
         begin_step: schedules.Step = 0.0,
         end_step: schedules.Step = 0.75,
-        frequency: schedules.Step = 100,
+        frequency: schedules.Step = 0.01,
         fixed: bool = True,
         per_class: bool = True,
     ) -> None:
@@ -82,7 +83,3 @@ class ThresholdPruning(_scheduled.Scheduled[schedules.Interval]):
             self._thresholds = thresholds.of(self.model, self.quality)
         pruning.prune(self.model, thresholds.targets(self.model, self._thresholds))
         return True
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Sets pruned weights to zero once more: averages of weights may not be."""
-        masked_weights.project(self.model)

@@ -37,6 +37,8 @@ class WeightSharing(keras.callbacks.Callback):
         Han, Mao and Dally, Deep Compression, 2016.
     """
 
+    resumed: tuple[str, ...] = ()  # all follows from the masks and weights
+
     @signatures.explained
     def __init__(self) -> None:
         super().__init__()

@@ -15,7 +15,14 @@ import keras
 
 from kprune._support import registration, signatures, validation
 from kprune.schedules.grid import Grid, Interval, Step
-from kprune.schedules.schedule import Constant, Function, Iterative, PolynomialDecay, Schedule
+from kprune.schedules.schedule import (
+    Constant,
+    Function,
+    Iterative,
+    PolynomialDecay,
+    Schedule,
+    check_rising,
+)
 
 __all__ = [
     "MEMBERS",
@@ -29,6 +36,7 @@ __all__ = [
     "ScheduleLike",
     "ScheduleName",
     "Step",
+    "check_rising",
     "get",
 ]
 
@@ -38,7 +46,7 @@ ScheduleLike: TypeAlias = Schedule | ScheduleName | Callable[[int], float]
 MEMBERS: dict[str, Callable[[], Schedule]] = {
     "polynomial_decay": lambda: PolynomialDecay(0.0, 0.9),
     "constant": lambda: Constant(0.9),
-    "iterative": lambda: Iterative(0.0, 0.9, steps=9, frequency=0.08),
+    "iterative": lambda: Iterative(0.0, 0.9),
 }
 
 

@@ -124,7 +124,7 @@ class Interval(Grid):
 
     begin_step: Step = 0.0
     end_step: Step = 1.0
-    frequency: Step = 100
+    frequency: Step = 0.01
 
     def __post_init__(self) -> None:
         self._validate_steps()

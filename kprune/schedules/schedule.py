@@ -2,9 +2,10 @@
 
 import abc
 import dataclasses
+import numbers
 from collections.abc import Callable
 
-from kprune._support import registration, validation
+from kprune._support import registration, signatures, validation
 from kprune.schedules import grid
 
 __all__ = ["Constant", "Function", "Iterative", "PolynomialDecay", "Schedule"]
@@ -19,6 +20,37 @@ class Schedule(grid.Grid, abc.ABC):
     @abc.abstractmethod
     def __call__(self, step: int) -> float:
         """Returns the sparsity at a step."""
+
+    def advise_end(self, step: int) -> str:
+        """Returns, for messages, the argument with which the schedule ends by a step."""
+        return f"end_step={step} or less (or end_step=0.75, a fraction of the fit)"
+
+    def _set_default_frequency(self) -> None:
+        """Sets a frequency that was not given, in the terms of begin and end: some 75 updates."""
+        if self.frequency is None:
+            begin, end = self.begin_step, self.end_step
+            is_whole = isinstance(begin, numbers.Integral) and isinstance(end, numbers.Integral)
+            frequency = max(1, round((end - begin) / 75)) if is_whole else 0.01
+            object.__setattr__(self, "frequency", frequency)
+
+
+@signatures.explained
+def check_rising(schedule: Schedule) -> None:
+    """Raises ValueError if the sparsity of a resolved schedule falls at some step of its grid."""
+    begin, end, frequency = (
+        int(each) for each in (schedule.begin_step, schedule.end_step, schedule.frequency)
+    )
+    stride = frequency * max(1, (end - begin) // frequency // 1000)
+    before = 0.0
+    for step in (*range(begin, end, stride), end):
+        if schedule(step) < before - 1e-9:
+            raise ValueError(
+                f"{schedule} lowers the sparsity to {schedule(step):.1%} at step {step}, after "
+                f"{before:.1%}; what is pruned stays pruned, so expected one that never falls. "
+                f"Write kprune.schedules.Constant({before:g}), or kprune.strip(model) to train "
+                "all weights again."
+            )
+        before = schedule(step)
 
 
 @registration.register
@@ -58,6 +90,10 @@ class Constant(Schedule):
         """Returns the sparsity at a step."""
         return self.final_sparsity
 
+    def advise_end(self, step: int) -> str:
+        """Returns, for messages, the argument with which the schedule ends by a step."""
+        return f"begin_step={step} or less (or begin_step=0.5, a fraction of the fit)"
+
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +108,13 @@ class PolynomialDecay(Schedule):
     Args:
         initial_sparsity: fraction of zeros at `begin_step`, in [0, 1).
         final_sparsity: fraction of zeros from `end_step` on, in [0, 1).
-        begin_step: first step of the ramp; a float is a fraction of the fit.
+        begin_step: first step of the ramp; a float is a fraction of the fit, a whole number a
+            count of all the updates that the optimizer has made, in earlier fits too.
         end_step: last step of the ramp; a float is a fraction of the fit. The default leaves a
             quarter of the fit for fine-tuning.
         power: exponent of the ramp, greater than 0.
         frequency: steps from one mask update to the next; a float is a fraction of the fit.
+            Default: 0.01; where begin and end are whole numbers, a 75th of the way between them.
 
     Raises:
         ValueError: a sparsity outside [0, 1), an end before the begin, a frequency below 1.
@@ -91,15 +129,16 @@ class PolynomialDecay(Schedule):
 
     initial_sparsity: float
     final_sparsity: float
-    begin_step: grid.Step = 0
+    begin_step: grid.Step = 0.0
     end_step: grid.Step = 0.75
     power: float = 3
-    frequency: grid.Step = 100
+    frequency: grid.Step = None  # type: ignore[assignment]  # until it is known what is whole
 
     def __post_init__(self) -> None:
         registration.validate_sparsity(self.initial_sparsity, "initial_sparsity")
         registration.validate_sparsity(self.final_sparsity, "final_sparsity")
         validation.require_number(self.power, "power", write=3, above=True)
+        self._set_default_frequency()
         self._validate_steps()
 
     def __call__(self, step: int) -> float:
@@ -124,14 +163,15 @@ class Iterative(Schedule):
         initial_sparsity: X, fraction of zeros at `begin_step`, in [0, 1).
         final_sparsity: Y, fraction of zeros after the last step, in [0, 1).
         steps: how many times the sparsity rises from X to Y.
-        frequency: steps from one rise to the next; a float is a fraction of the fit.
+        frequency: steps from one rise to the next; a float is a fraction of the fit. In the paper
+            it is 1001 steps.
         begin_step: the step at which the sparsity becomes X; a float is a fraction of the fit.
 
     Raises:
         ValueError: a sparsity outside [0, 1), or fewer than one step.
 
     Example:
-        >>> round(Iterative(0.3, 0.9)(5005), 4)
+        >>> round(Iterative(0.3, 0.9, frequency=1001, begin_step=0)(5005), 4)
         0.6333
 
     Reference:
@@ -142,8 +182,8 @@ class Iterative(Schedule):
     initial_sparsity: float
     final_sparsity: float
     steps: int = 9
-    frequency: grid.Step = 1001
-    begin_step: grid.Step = 0
+    frequency: grid.Step = 0.08
+    begin_step: grid.Step = 0.0
 
     def __post_init__(self) -> None:
         registration.validate_sparsity(self.initial_sparsity, "initial_sparsity")
@@ -164,6 +204,14 @@ class Iterative(Schedule):
         fraction = max(0, rises) / self.steps
         return self.initial_sparsity + (self.final_sparsity - self.initial_sparsity) * fraction
 
+    def advise_end(self, step: int) -> str:
+        """Returns, for messages, the argument with which the schedule ends by a step."""
+        left = step - int(self.begin_step)
+        if left < self.steps:
+            return f"steps={max(1, left)}, frequency=1"
+        fraction = f"frequency={0.75 / self.steps:.2g}, a fraction of the fit"
+        return f"frequency={left // self.steps} or less (or {fraction})"
+
 
 @registration.register
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +225,8 @@ class Function(Schedule):
         function: maps a step to a sparsity in [0, 1).
         begin_step: first step at which it is called; a float is a fraction of the fit.
         end_step: last step at which it is called, in the same terms.
-        frequency: steps from one call to the next.
+        frequency: steps from one call to the next, in the same terms. Default: as that of
+            `PolynomialDecay`.
 
     Raises:
         TypeError: the function cannot be called.
@@ -191,11 +240,12 @@ class Function(Schedule):
     function: Callable[[int], float]
     begin_step: grid.Step = 0
     end_step: grid.Step = 1.0
-    frequency: grid.Step = 100
+    frequency: grid.Step = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         line = "lambda step: min(0.9, step / 1000)"
         validation.require_function(self.function, "function", line)
+        self._set_default_frequency()
         self._validate_steps()
 
     def __call__(self, step: int) -> float:

@@ -1,5 +1,6 @@
 """Restores earlier weights of a model on its present masks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import keras
 from kprune._keras import backend
 from kprune._masking import masked_weights
 from kprune._support import signatures
+from kprune._support.typing import Array
 
 __all__ = ["Snapshot"]
 
@@ -43,6 +45,16 @@ class Snapshot:
         variables = [*model.variables, *getattr(self.optimizer, "variables", [])]
         distinct: dict[int, Any] = {id(variable): variable for variable in variables}
         self._values = [(variable, backend.read(variable).copy()) for variable in distinct.values()]
+
+    @property
+    def values(self) -> list[Array]:
+        """The values of the variables, in the order of the model and of its optimizer."""
+        return [value for _, value in self._values]
+
+    @values.setter
+    def values(self, values: Sequence[Array]) -> None:
+        pairs = zip(self._values, values, strict=True)
+        self._values = [(variable, value) for (variable, _), value in pairs]
 
     def rewind(self) -> None:
         """Restores the values of the variables, except those of pruned weights.

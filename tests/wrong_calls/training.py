@@ -173,6 +173,19 @@ CALLBACKS = {
     ),
     "sharing: argument": wrong(lambda w: CB.WeightSharing(5), TypeError, "WeightSharing(5)"),
 }
+BACKUPS = {
+    "backup: nothing": wrong(lambda w: CB.Backup(), TypeError, "lacks directory"),
+    "backup: model": wrong(lambda w: CB.Backup(w.wrapped), TypeError, "path=", 'Backup("'),
+    "backup: empty": wrong(lambda w: CB.Backup(""), ValueError, "path=''"),
+    "backup: keep": wrong(lambda w: CB.Backup("a", keep="all"), TypeError, "keep='all'"),
+    "best: monitor": wrong(lambda w: CB.BestEpoch(None), TypeError, "monitor=None", "val_loss"),
+    "best: unknown": wrong(lambda w: CB.BestEpoch("val_f"), ValueError, "'val_f'", 'mode="max"'),
+    "best: mode": wrong(lambda w: CB.BestEpoch(mode="maximum"), ValueError, "'maximum'"),
+    "best: sparsity": wrong(lambda w: CB.BestEpoch(sparsity=90), ValueError, "=90", "0.9"),
+    "best: metric=": wrong(
+        lambda w: CB.BestEpoch(metric="val_loss"), TypeError, "metric='val_loss'"
+    ),
+}
 IN_FIT = {
     f"{type(callback()).__name__} of a plain model": wrong(
         lambda w, callback=callback: w.model.fit(w.x, w.y, verbose=0, callbacks=[callback()]),
