@@ -77,6 +77,14 @@ class Grid(registration.Member):
             isinstance(value, float) for value in (self.begin_step, self.end_step, self.frequency)
         )
 
+    def _require_steps(self, *arguments: Step) -> None:
+        """Raises ValueError if one of some arguments is still a fraction of the fit."""
+        if any(isinstance(each, float) for each in arguments):
+            raise ValueError(
+                f"{self} has a fraction of the fit; expected steps where its value is computed. "
+                "Write schedule.resolve(steps)(step), with the number of updates of the fit."
+            )
+
     def _validate_steps(self) -> None:
         for name in ("begin_step", "frequency", "end_step"):
             value = getattr(self, name)

@@ -117,7 +117,8 @@ class PolynomialDecay(Schedule):
             Default: 0.01; where begin and end are whole numbers, a 75th of the way between them.
 
     Raises:
-        ValueError: a sparsity outside [0, 1), an end before the begin, a frequency below 1.
+        ValueError: a sparsity outside [0, 1), an end before the begin, a frequency below 1; when it
+            is called, a begin or end that is a fraction of the fit.
 
     Example:
         >>> round(PolynomialDecay(0.0, 0.8, 1000, 2000)(1250), 4)
@@ -143,6 +144,7 @@ class PolynomialDecay(Schedule):
 
     def __call__(self, step: int) -> float:
         """Returns the sparsity at a step."""
+        self._require_steps(self.begin_step, self.end_step)
         if step >= self.end_step:
             return self.final_sparsity
         left = 1 - max(0.0, (step - self.begin_step) / (self.end_step - self.begin_step))
@@ -200,6 +202,7 @@ class Iterative(Schedule):
 
     def __call__(self, step: int) -> float:
         """Returns the sparsity at a step."""
+        self._require_steps(self.begin_step, self.frequency)
         rises = min(self.steps, (step - self.begin_step) // self.frequency)
         fraction = max(0, rises) / self.steps
         return self.initial_sparsity + (self.final_sparsity - self.initial_sparsity) * fraction

@@ -41,6 +41,12 @@ SCHEDULES = {
     ),
     "decay: model": wrong(lambda w: Decay(w.model, 0.9), ValueError, "initial_sparsity="),
     "decay: too many": wrong(lambda w: Decay(0.0, 0.9, 0, 100, 3, 10, 1), TypeError, "too many"),
+    "decay: called with fractions": wrong(
+        lambda w: Decay(0.0, 0.9, 0.0, 0.5)(100), ValueError, "resolve(steps)(step)"
+    ),
+    "iterative: called with fractions": wrong(
+        lambda w: Iterative(0.0, 0.9, 9, 0.1)(100), ValueError, "resolve(steps)(step)"
+    ),
     "constant: nothing": wrong(lambda w: S.Constant(), TypeError, "Constant()", "Constant(0.9)"),
     "constant: 1": wrong(lambda w: S.Constant(1), ValueError, "final_sparsity=1;"),
     "constant: sparsity=": wrong(
