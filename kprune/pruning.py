@@ -183,7 +183,8 @@ def _prune(
     criterion, refit = criteria.get(criterion), refits.get(refit)
     weights = masked_weights.require(model)
     sparsity, allocation = _resolve(weights, sparsity, allocations.get(allocation))
-    present = 1 - sum(weight.kept() for weight in weights) / sum(w.size for w in weights)
+    kept = [weight.kept() for weight in weights]
+    present = 1 - sum(kept) / sum(weight.size for weight in weights)
     stages = list(criterion.stages(present, sparsity))
     undo: Any = contextlib.nullcontext()
     if len(stages) > 1:
@@ -195,6 +196,22 @@ def _prune(
             is_pruned |= _mask_update.update_masks(model, weights, stage, *choices)
     if is_pruned:  # a step of the schedule need not prune anything
         accumulation.decay(model, criterion)
+        pairs = zip(weights, kept, strict=True)
+        _warn_if_emptied([weight for weight, before in pairs if before and not weight.kept()])
+
+
+def _warn_if_emptied(emptied: list[Weight]) -> None:
+    """Warns of weights that have just lost their last value."""
+    if emptied:
+        paths = [weight.path for weight in emptied]
+        shown = ", ".join(paths[:3]) + ", ..." * (len(paths) > 3)
+        layer = paths[0].rsplit("/", 1)[0].rsplit("/", 1)[-1]
+        warnings.warn(
+            f"No value is left of {shown}: what such a layer puts out no longer depends on its "
+            'inputs. To keep some, write allocation="class_uniform", a lower sparsity, '
+            f'or kprune.wrap(model, exclude="{layer}").',
+            stacklevel=4,
+        )
 
 
 def _resolve(
