@@ -209,7 +209,7 @@ def _warn_if_emptied(emptied: list[Weight]) -> None:
         warnings.warn(
             f"No value is left of {shown}: what such a layer puts out no longer depends on its "
             'inputs. To keep some, write allocation="class_uniform", a lower sparsity, '
-            f'or kprune.wrap(model, exclude="{layer}").',
+            f'kprune.wrap(model, floor=1), or kprune.wrap(model, exclude="{layer}").',
             stacklevel=4,
         )
 

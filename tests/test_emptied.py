@@ -1,5 +1,6 @@
 """Layers that lose their last weight, and frozen layers: a warning or an error names them."""
 
+import copy
 import warnings
 
 import keras
@@ -53,6 +54,47 @@ def test_it_warns_along_a_schedule(data):
     with pytest.warns(UserWarning, match="No value is left of mlp/logits/kernel"):
         pruning = kprune.callbacks.Pruning(kprune.schedules.Constant(0.6))
         model.fit(*data, verbose=0, callbacks=[pruning])
+
+
+@pytest.mark.parametrize("allocation", ["class_blind", "class_uniform", "erk"])
+def test_a_floor_keeps_the_highest_values_of_each_weight(allocation):
+    model = make()
+    kernels = [np.abs(each) for each in model.get_weights()[::2]]
+    kprune.wrap(model, floor=5)
+    for sparsity in (0.9, 0.99):
+        report = kprune.prune(model, sparsity, allocation=allocation)
+        kept = [each.kept for each in report.pruned]
+        left = report.size - round(sparsity * report.size)
+        # Where classes do not compete, what one keeps is not taken from another.
+        assert min(kept) >= 5 and sum(kept) == left + (allocation == "class_uniform") * max(
+            0, 5 - round(256 * (1 - sparsity))
+        )
+    for kernel, weight in zip(kernels, kprune.masked_weights(model), strict=True):
+        highest = np.sort(kernel, axis=None)[-weight.kept() :]
+        np.testing.assert_array_equal(np.sort(kernel[weight.alive()]), highest)
+    copied = copy.deepcopy(model)
+    assert [weight.floor for weight in kprune.masked_weights(copied)] == [5, 5, 5]
+
+
+def test_a_floor_above_what_is_asked_leaves_fewer_zeros():
+    model = kprune.wrap(make(), floor=100)
+    kept = [each.kept for each in kprune.prune(model, 0.99).pruned]
+    assert kept == [100, 100, 100]
+    kept = [each.kept for each in kprune.prune(model, 0.999).pruned]
+    assert kept == [100, 100, 100]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"floor": -1}, "floor=-1.*Write floor=1"),
+        ({"floor": 0.5}, "floor=0.5.*whole number"),
+        ({"floor": 2, "pattern": "2:4"}, 'Write pattern="unstructured"'),
+    ],
+)
+def test_a_wrong_floor(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kprune.wrap(make(), **arguments)
 
 
 @pytest.mark.parametrize("criterion", ["movement", "saliency"])
