@@ -197,18 +197,21 @@ def _prune(
     if is_pruned:  # a step of the schedule need not prune anything
         accumulation.decay(model, criterion)
         pairs = zip(weights, kept, strict=True)
-        _warn_if_emptied([weight for weight, before in pairs if before and not weight.kept()])
+        emptied = [weight for weight, before in pairs if before and not weight.kept()]
+        _warn_if_emptied(emptied, allocation)
 
 
-def _warn_if_emptied(emptied: list[Weight]) -> None:
+def _warn_if_emptied(emptied: list[Weight], allocation: allocations.Allocation) -> None:
     """Warns of weights that have just lost their last value."""
     if emptied:
         paths = [weight.path for weight in emptied]
         shown = ", ".join(paths[:3]) + ", ..." * (len(paths) > 3)
         layer = paths[0].rsplit("/", 1)[0].rsplit("/", 1)[-1]
+        is_blind = not isinstance(allocation, (allocations.ClassUniform, allocations.Fixed))
+        uniform = 'allocation="class_uniform", ' if is_blind else ""
         warnings.warn(
             f"No value is left of {shown}: what such a layer puts out no longer depends on its "
-            'inputs. To keep some, write allocation="class_uniform", a lower sparsity, '
+            f"inputs. To keep some, write {uniform}a lower sparsity, "
             f'kprune.wrap(model, floor=1), or kprune.wrap(model, exclude="{layer}").',
             stacklevel=4,
         )
