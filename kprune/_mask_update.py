@@ -118,18 +118,35 @@ def _select(
     for quota in quotas:
         pruned = [weight.size - weight.kept() for weight in quota.weights]
         divisors = quota.divisors or [1.0] * len(quota.weights)
-        scored = []
+        scored, fixed = [], 0
         rows = list(zip(quota.weights, pruned, divisors, strict=True))
         for weight, zeros, divisor in progress.track(rows, "scoring"):
+            own = criterion.score(weight, statistics)
+            protected = _protect_highest(weight, own) if weight.floor else None
+            fixed += 0 if protected is None else int(np.count_nonzero(protected))
             tensor = scores.ScoredTensor(
-                criterion.score(weight, statistics),
+                own,
                 eligible=weight.alive if zeros else None,
+                protected=protected,
                 divisor=divisor,
                 name=weight.path,
             )
             scored.append(weight.pattern.piece_scores(tensor, weight.view))
-        masks.add(quota, threshold.find_threshold(scored, quota.zeros - sum(pruned)))
+        free = sum(weight.kept() for weight in quota.weights) - fixed
+        count = min(quota.zeros - sum(pruned), free) if fixed else quota.zeros - sum(pruned)
+        masks.add(quota, threshold.find_threshold(scored, count))
     return masks
+
+
+def _protect_highest(weight: Weight, own: Any) -> Array:
+    """Returns a mask of the highest scores of a weight, as many as its floor."""
+    flat = np.asarray(own, np.float64).reshape(-1).copy()
+    flat[~weight.alive().reshape(-1)] = -np.inf
+    count = min(weight.floor, weight.kept())
+    protected = np.zeros(flat.size, bool)
+    if count:
+        protected[np.argpartition(flat, flat.size - count)[flat.size - count :]] = True
+    return protected.reshape(tuple(weight.variable.shape))
 
 
 class NewMasks(Sequence[Array]):

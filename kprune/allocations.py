@@ -83,7 +83,7 @@ class ClassUniform(Allocation):
 
     Use it to keep weights in every class, or if the scores of different classes cannot be
     compared. Of each class its part is pruned, `round(x n_c)`; where these do not sum to the exact
-    total, the parts that their rounding has moved furthest are one off.
+    total, large classes have one more or less.
 
     Example:
         >>> kprune.prune(model, 0.9, allocation="class_uniform")
@@ -244,17 +244,17 @@ def standard_deviation(weights: Sequence[Weight]) -> float:
 def _count_nearest(sizes: Sequence[int], count: int) -> list[int]:
     """Returns the nearest whole number to each class's part of `count`, with the exact total.
 
-    The parts are rounded; while their sum is off, the part that its rounding has moved furthest in
-    that direction is moved back by one, of equal ones the earliest.
+    The parts are rounded; while their sum is off, the class that it moves least from its part, as
+    a fraction of its size, is moved by one: a large class, of equal ones the earliest.
     """
     whole = max(1, sum(sizes))
     exact = [Fraction(count * size, whole) for size in sizes]
     counts = [math.floor(part + Fraction(1, 2)) for part in exact]
     while sum(counts) != count:
-        sign = 1 if sum(counts) > count else -1
-        open_ = [i for i, size in enumerate(sizes) if 0 <= counts[i] - sign <= size]
-        moved = max(open_, key=lambda i: (sign * (counts[i] - exact[i]), -i))
-        counts[moved] -= sign
+        sign = 1 if sum(counts) < count else -1
+        open_ = [i for i, size in enumerate(sizes) if 0 <= counts[i] + sign <= size]
+        moved = min(open_, key=lambda i: (abs(counts[i] + sign - exact[i]) / sizes[i], i))
+        counts[moved] += sign
     return counts
 
 

@@ -207,7 +207,8 @@ def _prune(
     criterion, refit = criteria.get(criterion), refits.get(refit)
     weights = masked_weights.require(model)
     sparsity, allocation = _resolve(weights, sparsity, allocations.get(allocation))
-    present = 1 - sum(weight.kept() for weight in weights) / sum(w.size for w in weights)
+    kept = [weight.kept() for weight in weights]
+    present = 1 - sum(kept) / sum(weight.size for weight in weights)
     stages = list(criterion.stages(present, sparsity))
     undo: Any = contextlib.nullcontext()
     if len(stages) > 1:
@@ -219,6 +220,25 @@ def _prune(
             is_pruned |= _mask_update.update_masks(model, weights, stage, *choices)
     if is_pruned:  # a step of the schedule need not prune anything
         accumulation.decay(model, criterion)
+        pairs = zip(weights, kept, strict=True)
+        emptied = [weight for weight, before in pairs if before and not weight.kept()]
+        _warn_if_emptied(emptied, allocation)
+
+
+def _warn_if_emptied(emptied: list[Weight], allocation: allocations.Allocation) -> None:
+    """Warns of weights that have just lost their last value."""
+    if emptied:
+        paths = [weight.path for weight in emptied]
+        shown = ", ".join(paths[:3]) + ", ..." * (len(paths) > 3)
+        layer = paths[0].rsplit("/", 1)[0].rsplit("/", 1)[-1]
+        is_blind = not isinstance(allocation, (allocations.ClassUniform, allocations.Fixed))
+        uniform = 'allocation="class_uniform", ' if is_blind else ""
+        warnings.warn(
+            f"No value is left of {shown}: what such a layer puts out no longer depends on its "
+            f"inputs. To keep some, write {uniform}a lower sparsity, "
+            f'kprune.wrap(model, floor=1), or kprune.wrap(model, exclude="{layer}").',
+            stacklevel=4,
+        )
 
 
 def _resolve(

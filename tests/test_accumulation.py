@@ -115,7 +115,7 @@ def test_scores_go_on_in_a_resumed_training(data, tmp_path):
     def fit(model, epochs):
         schedule = kprune.schedules.Constant(0.5, begin_step=1000)
         pruning = kprune.callbacks.Pruning(schedule, "movement")
-        with pytest.warns(UserWarning, match="Training ended at step"):
+        with pytest.warns(UserWarning, match="The schedule ends at step 1000"):
             model.fit(*data, 8, epochs, verbose=0, shuffle=False, callbacks=[pruning])
 
     whole, first = (kprune.wrap(compiled(mlp(), keras.optimizers.SGD(0.1))) for _ in range(2))
@@ -171,8 +171,8 @@ def test_a_fit_that_failed_is_not_counted_twice(data):
 
     model = kprune.wrap(compiled(mlp(), keras.optimizers.SGD(0.1)))
     later = kprune.schedules.Constant(0.5, begin_step=1000)
-    with pytest.raises(InterruptedError):
-        callbacks = [kprune.callbacks.Pruning(later, "movement"), Fail()]
+    callbacks = [kprune.callbacks.Pruning(later, "movement"), Fail()]
+    with pytest.warns(UserWarning, match="ends at step 1000"), pytest.raises(InterruptedError):
         model.fit(*data, batch_size=64, verbose=0, callbacks=callbacks)
     slot_variables.clear(model, "movement")
     expected = by_hand("movement", model, *data)

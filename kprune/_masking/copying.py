@@ -22,6 +22,7 @@ class _MaskCopy:
     label: str
     pattern: patterns.Pattern
     kept_at_wrap: int
+    floor: int
     bits: Array
 
 
@@ -48,6 +49,7 @@ def _describe(model: keras.layers.Layer) -> tuple[list[_MaskCopy], dict[int, pat
                     weight.label,
                     weight.pattern,
                     weight.kept_at_wrap,
+                    weight.floor,
                     np.packbits(weight.alive()),
                 )
             )
@@ -74,7 +76,9 @@ def _restore(
             )
     for each in copied:
         holder = masks.attached(layers[each.holder]) or masks.Masks()
-        weight = holder.add(variables[each.variable], each.label, each.pattern, each.kept_at_wrap)
+        weight = holder.add(
+            variables[each.variable], each.label, each.pattern, each.kept_at_wrap, each.floor
+        )
         size = int(np.prod(each.shape))
         weight.write(np.unpackbits(each.bits, count=size).astype(bool).reshape(each.shape))
         masks.attach(layers[each.holder], holder)

@@ -68,6 +68,7 @@ class Masks(keras.layers.Layer):
         label: str,
         pattern: patterns.Pattern,
         kept_at_wrap: int | None = None,
+        floor: int = 0,
     ) -> Weight:
         """Gives a variable a mask and the constraint that keeps to it.
 
@@ -79,6 +80,7 @@ class Masks(keras.layers.Layer):
             label: the weight's class.
             pattern: what of it is pruned as one piece.
             kept_at_wrap: how many values were there when it was wrapped. Default: those now.
+            floor: how many values no pruning takes away.
         """
         variable = location.variable
         alive = backend.read(variable) != 0
@@ -89,7 +91,7 @@ class Masks(keras.layers.Layer):
             mask.assign(alive)
         if kept_at_wrap is None:
             kept_at_wrap = kept or alive.size
-        weight = Weight(location, mask, label, pattern, variable.constraint, kept_at_wrap)
+        weight = Weight(location, mask, label, pattern, variable.constraint, kept_at_wrap, floor)
         variable.constraint = OnMask(weight)
         self.followed.enter_context(lora.follow(weight))
         return weight

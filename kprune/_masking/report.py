@@ -146,6 +146,9 @@ class Report:
                 names = list(dict.fromkeys(each.path.rsplit("/", 1)[-1] for each in others))
                 line += f"; to prune them write kprune.wrap(model, include={names})"
             lines.append(line)
+        if emptied := [each.path for each in self.pruned if not each.kept]:
+            shown = ", ".join(emptied[:3]) + ", ..." * (len(emptied) > 3)
+            lines.append(f"no value is left of {shown}")
         if stray := sum(each.stray for each in self.pruned):
             lines.append(f"{stray:,} pruned weights are not zero now: write kprune.project(model)")
         columns = ["weight", "shape", "pattern", "values", "kept", "sparsity"]

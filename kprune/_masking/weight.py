@@ -24,6 +24,7 @@ class Weight:
         pattern: what of it is pruned as one piece.
         constraint: the user's own constraint, to be put back.
         kept_at_wrap: how many weights were there when it was wrapped.
+        floor: how many values no pruning takes away.
     """
 
     location: Location
@@ -32,6 +33,7 @@ class Weight:
     pattern: patterns.Pattern
     constraint: Callable[[Any], Any] | None
     kept_at_wrap: int
+    floor: int = 0
 
     @property
     def variable(self) -> keras.Variable:

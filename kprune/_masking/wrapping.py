@@ -1,6 +1,7 @@
 """Puts masks on a model, in place, and takes them off again."""
 
 import contextlib
+import numbers
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ def wrap(
     exclude: filters.Filter | Sequence[filters.Filter] | None = None,
     classes: filters.Classes = "layer",
     pattern: patterns.Pattern | patterns.PatternName = "unstructured",
+    floor: int = 0,
 ) -> L:
     """Puts a mask beside every prunable weight of a model, in place.
 
@@ -54,6 +56,10 @@ def wrap(
         classes: how weights group into classes for the allocation: "layer", "weight", "kind", a
             mapping from class to such a pattern, or a callable.
         pattern: what is pruned as one piece: a `kprune.patterns.Pattern` or its name.
+        floor: how many values of each weight no pruning takes away, those of the highest scores, so
+            that no layer is emptied. Weights of fewer values keep all. Where classes do not compete
+            (`class_uniform`), the model then has fewer zeros than asked. For the pattern
+            "unstructured" alone. Default: none.
 
     Returns:
         The same object.
@@ -70,6 +76,7 @@ def wrap(
     pattern = patterns.get(pattern)
     filter_validation.validate_filters(include, exclude)
     filter_validation.validate_classes(classes)
+    _check_floor(model, pattern, floor)
     if not isinstance(model, keras.Model):
         if include is not None or exclude is not None:
             name, value = ("include", include) if include is not None else ("exclude", exclude)
@@ -104,7 +111,7 @@ def wrap(
         try:
             with backend.distribution_scope(model):
                 for location, label in new:
-                    holder.add(location, label, pattern)
+                    holder.add(location, label, pattern, floor=floor)
         except BaseException:
             for location, _ in new:
                 _restore_constraint(location.variable)
@@ -198,6 +205,25 @@ def _restore_constraint(variable: keras.Variable) -> None:
     held = masks.on_mask(variable)
     if held is not None:
         variable.constraint = held.weight.constraint
+
+
+def _check_floor(model: Any, pattern: patterns.Pattern, floor: int) -> None:
+    if not isinstance(floor, numbers.Integral) or isinstance(floor, bool) or floor < 0:
+        raise ValueError(
+            f"floor={floor!r}; expected how many values of each weight stay, a whole number from "
+            "0. Write floor=1."
+        )
+    if floor and not isinstance(pattern, patterns.Unstructured):
+        raise ValueError(
+            f"floor={floor} came with the pattern {pattern}; expected single values to count. "
+            'Write pattern="unstructured", or leave floor out and write '
+            'kprune.prune(model, 0.9, allocation="class_uniform").'
+        )
+    if floor and not isinstance(model, keras.Model):
+        raise ValueError(
+            f"floor={floor} came with a layer, {model.name}; expected a model. Write "
+            "kprune.wrap(model, floor=...) for the model that holds it."
+        )
 
 
 def _list_others(model: keras.Model) -> str:

@@ -1,6 +1,7 @@
 """Restores the best weights among the epochs at the final sparsity."""
 
 import re
+import warnings
 from typing import Any, Literal
 
 import keras
@@ -36,7 +37,8 @@ class BestEpoch(keras.callbacks.Callback):
 
     Raises:
         ValueError: the name does not say whether higher is better; at the end of an epoch, if the
-            logs have no such number; at the end of the fit, if no epoch has the sparsity.
+            logs have no such number. If no epoch has the sparsity, the last weights stay, with a
+            warning.
 
     Example:
         >>> best = kprune.callbacks.BestEpoch("accuracy")
@@ -84,11 +86,13 @@ class BestEpoch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the weights if the epoch is the best of its sparsity."""
         value = (logs or {}).get(self.monitor)
+        if value is None and self.monitor.startswith("val_"):  # not every epoch is validated
+            return
         if value is None:
             known = ", ".join(logs or {})
             raise ValueError(
                 f"monitor={self.monitor!r} is not in the logs, which have {known}. Write one of "
-                "these, or model.fit(validation_data=...) for those that begin with val_."
+                "these."
             )
         weights = masked_weights.require(self.model)
         size, kept = sum(each.size for each in weights), sum(each.kept() for each in weights)
@@ -109,11 +113,15 @@ class BestEpoch(keras.callbacks.Callback):
         if self._best is None or self._masks is None:
             weights = masked_weights.require(self.model)
             present = 1 - sum(each.kept() for each in weights) / sum(each.size for each in weights)
-            raise ValueError(
-                f"No epoch ended with a sparsity of {self.sparsity}; the last one has "
-                f"{present:.4f}. Write BestEpoch({self.monitor!r}), which takes the highest, or "
-                "train longer."
+            wanted = "" if self.sparsity is None else f" and a sparsity of {self.sparsity}"
+            warnings.warn(
+                f"No epoch had {self.monitor} in its logs{wanted}, so the last weights stay, "
+                f"pruned to {present:.4f}. Write BestEpoch({self.monitor!r}), which takes the "
+                "highest sparsity of the fit, and model.fit(validation_data=...) for names that "
+                "begin with val_.",
+                stacklevel=2,
             )
+            return
         for variable, value in zip(self.model.weights, self._best, strict=True):
             variable.assign(value)
         weights = masked_weights.require(self.model)

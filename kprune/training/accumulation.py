@@ -39,7 +39,7 @@ def accumulating(
         optimizer: the optimizer that updates the model. Default: the one it is compiled with.
 
     Raises:
-        ValueError: the model is not wrapped, or there is no optimizer.
+        ValueError: the model is not wrapped, a masked weight is frozen, or there is no optimizer.
 
     Example:
         >>> with kprune.training.accumulating(model, "movement"):
@@ -51,6 +51,7 @@ def accumulating(
     if accumulation is None:
         yield
         return
+    _check_trained(model, accumulation.slot)
     slots = slot_variables.of(model, accumulation.slot)
 
     def add_scores(grads: list[Any], variables: list[Any]) -> list[Any]:
@@ -65,6 +66,18 @@ def accumulating(
 
     with gradients.transform(model, optimizer, add_scores):
         yield
+
+
+def _check_trained(model: keras.Model, name: str) -> None:
+    frozen = [each for each in masked_weights.require(model) if not each.variable.trainable]
+    if frozen:
+        path = frozen[0].path
+        layer = path.rsplit("/", 1)[0].rsplit("/", 1)[-1]
+        raise ValueError(
+            f"{path} is not trained, so criterion={name!r} would have no scores of it and prune it "
+            "first; expected masks on trained weights alone. Write kprune.strip(model) and "
+            f'kprune.wrap(model, exclude="{layer}"), or set trainable = True.'
+        )
 
 
 def decay(model: keras.Model, criterion: criteria.Criterion) -> None:
