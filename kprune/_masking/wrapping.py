@@ -1,7 +1,6 @@
 """Puts masks on a model, in place, and takes them off again."""
 
 import contextlib
-import numbers
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -207,12 +206,8 @@ def _restore_constraint(variable: keras.Variable) -> None:
         variable.constraint = held.weight.constraint
 
 
-def _check_floor(model: Any, pattern: patterns.Pattern, floor: int) -> None:
-    if not isinstance(floor, numbers.Integral) or isinstance(floor, bool) or floor < 0:
-        raise ValueError(
-            f"floor={floor!r}; expected how many values of each weight stay, a whole number from "
-            "0. Write floor=1."
-        )
+def _check_floor(model: keras.layers.Layer, pattern: patterns.Pattern, floor: int) -> None:
+    validation.require_whole(floor, "floor", minimum=0, write=1)
     if floor and not isinstance(pattern, patterns.Unstructured):
         raise ValueError(
             f"floor={floor} came with the pattern {pattern}; expected single values to count. "

@@ -263,6 +263,14 @@ WRAP = {
     "pattern: another": wrong(
         lambda w: kprune.wrap(w.wrapped, pattern="2:4"), ValueError, "NM(n=2, m=4)", "kprune.strip"
     ),
+    "floor": wrong(lambda w: kprune.wrap(w.model, floor=0.5), ValueError, "floor=0.5"),
+    "floor: negative": wrong(lambda w: kprune.wrap(w.model, floor=-1), ValueError, "floor=-1"),
+    "floor: channels": wrong(
+        lambda w: kprune.wrap(w.model, pattern="channel", floor=1), ValueError, "Channel("
+    ),
+    "floor: layer": wrong(
+        lambda w: kprune.wrap(w.layer, floor=1), ValueError, "kprune.wrap(model, floor="
+    ),
     "sparsity": wrong(
         lambda w: kprune.wrap(w.model, sparsity=0.5), TypeError, "kprune.prune(model, sparsity=0.5)"
     ),
