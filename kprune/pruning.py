@@ -4,7 +4,7 @@ import contextlib
 import numbers
 import warnings
 from collections.abc import Mapping
-from typing import Any, SupportsIndex
+from typing import Any, Protocol
 
 import keras
 
@@ -14,6 +14,18 @@ from kprune._masking import masked_weights, report, wrapping
 from kprune._masking.weight import Weight
 from kprune._support import progress, registration, signatures, validation
 from kprune.training import accumulation
+
+
+class _Counter(Protocol):
+    """A variable or tensor that holds one number."""
+
+    @property
+    def shape(self) -> Any:
+        """Its shape."""
+
+    @property
+    def dtype(self) -> Any:
+        """Its type."""
 
 
 @signatures.explained
@@ -70,7 +82,7 @@ def prune(
 def step(
     model: keras.Model,
     schedule: schedules.ScheduleLike,
-    step: SupportsIndex,
+    step: "int | _Counter",
     criterion: criteria.Criterion | criteria.CriterionName = "magnitude",
     allocation: allocations.Allocation | allocations.AllocationName = "class_blind",
     refit: refits.Refit | refits.RefitName | None = None,

@@ -179,7 +179,7 @@ def test_an_image_classifier(kind, tmp_path):
 def test_iterative_magnitude_pruning_of_transformers():
     """Cheong and Daniel: X % of each layer, then (Y - X) / 9 more every 1001 updates."""
     model = kprune.wrap(classifier(), exclude="embeddings", classes="weight")
-    schedule = kprune.schedules.Iterative(0.3, 0.9)
+    schedule = kprune.schedules.Iterative(0.3, 0.9, frequency=1001, begin_step=0)
     seen = []
     for step in range(0, 10_001, 7):
         if kprune.step(model, schedule, step, allocation="class_uniform"):

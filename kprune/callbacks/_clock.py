@@ -59,6 +59,8 @@ class Clock:
         """Returns the present step."""
         if self.counts_batches:
             return self._offset + self._batches
+        if hasattr(self.model, "jax_state_sync"):  # on JAX a running step has the variables
+            self.model.jax_state_sync()
         return self._offset + optimizers.count_steps(self.model.optimizer)
 
     def check(self) -> None:
