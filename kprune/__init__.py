@@ -28,7 +28,7 @@ from kprune.pruning import prune, step
 from kprune.training import recalibrate_batch_norm
 
 if TYPE_CHECKING:
-    from kprune import export
+    from kprune import export, migrate
 
 __version__ = "0.2.0"
 
@@ -49,6 +49,7 @@ __all__ = [
     "callbacks",
     "criteria",
     "export",
+    "migrate",
     "patterns",
     "refits",
     "schedules",
@@ -58,9 +59,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the exporters when they are first used; finds what had another name before."""
-    if name == "export":
-        return importlib.import_module("kprune.export")
+    """Imports `export` and `migrate` when they are first used; finds what had another name before."""
+    if name in ("export", "migrate"):
+        return importlib.import_module(f"kprune.{name}")
     return old_names.find(name)
 
 

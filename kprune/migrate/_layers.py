@@ -1,0 +1,181 @@
+"""Makes Keras 3 layers from the configs of Keras 2 layers."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from kprune.migrate import _loading
+from kprune.migrate._errors import MigrationError
+
+BASE = {"name", "trainable", "dtype", "activity_regularizer"}  # that every layer takes
+# Arguments of Keras 2 that change how a layer computes or what it tells Keras, not what it returns.
+WITHOUT_EFFECT = {
+    "batch_input_shape",
+    "implementation",
+    "input_length",
+    "key_shape",
+    "query_shape",
+    "sparse",
+    "value_shape",
+}
+RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
+# Its formula is clip(0.2 x + 0.5, 0, 1) in Keras 2 and clip(x / 6 + 0.5, 0, 1) in Keras 3.
+CHANGED = {"hard_sigmoid"}
+
+Classes = Mapping[str, type[keras.layers.Layer]]
+
+
+def make_layer(layer: Any, classes: Classes) -> keras.layers.Layer:
+    """Makes the Keras 3 layer of a Keras 2 layer, not built yet.
+
+    Args:
+        layer: of `tf_keras`.
+        classes: the Keras 3 classes of layers that Keras does not have, by their names.
+
+    Raises:
+        MigrationError: the layer, or an argument of it, has no counterpart.
+    """
+    kind = type(layer).__name__
+    config = layer.get_config()
+    if kind == "Normalization":
+        # The statistics are weights in Keras 2, beside a count, and arguments in Keras 3.
+        config |= {"mean": layer.mean.numpy(), "variance": layer.variance.numpy()}
+    if kind not in classes and not type(layer).__module__.startswith("tf_keras"):
+        raise MigrationError(_explain_unknown(layer.name, kind))
+    return _make(kind, config, layer.name, classes)
+
+
+def _make(kind: str, config: dict[str, Any], name: str, classes: Classes) -> Any:
+    """Makes a layer or cell of a class from a config of Keras 2.
+
+    Args:
+        kind: the name of the class.
+        config: as Keras 2 returns it.
+        name: of the layer of the model, for messages.
+        classes: as in `make_layer`.
+    """
+    if kind == "Lambda":
+        raise MigrationError(_loading.explain_lambda(name))
+    own = classes.get(kind)
+    new = own or getattr(keras.layers, kind, None)
+    if new is None:
+        raise MigrationError(_explain_unknown(name, kind))
+    converted = {
+        key: _convert_value(key, value, name, classes) for key, value in _list(config, kind)
+    }
+    if own is None:
+        converted = _select(converted, kind, new, name)
+    if "name" in converted:
+        converted["name"] = rename(converted["name"])
+    try:
+        return new(**converted) if kind in WRAPPERS else new.from_config(converted)
+    except MigrationError:
+        raise
+    except Exception as error:
+        raise MigrationError(
+            f"Keras 3 cannot make {name}, a {kind}, from its config: {error} Expected arguments "
+            f"that {new.__module__}.{kind} takes. Write "
+            f"from_tfmot(model, custom_objects={{{kind!r}: MyKeras3Layer}})."
+        ) from error
+
+
+WRAPPERS = {"Bidirectional", "RNN", "StackedRNNCells", "TimeDistributed"}  # of layers or cells
+
+
+def rename(name: str) -> str:
+    """Returns a name that Keras 3 takes: it has no slash."""
+    return name.replace("/", "_")
+
+
+def _list(config: dict[str, Any], kind: str) -> list[tuple[str, Any]]:
+    return [(RENAMED.get((kind, key), key), value) for key, value in config.items()]
+
+
+def _convert_value(key: str, value: Any, name: str, classes: Classes) -> Any:
+    """Converts one argument of a layer."""
+    if key == "dtype":
+        return _convert_policy(value)
+    if key == "axis" and isinstance(value, (list, tuple)) and len(value) == 1:
+        return value[0]  # of normalizations
+    if key.endswith("activation"):
+        _check_activation(key, value, name)
+    if key == "cells":
+        return [_convert_value("cell", each, name, classes) for each in value]
+    if isinstance(value, Mapping) and "class_name" in value:
+        kind = str(value["class_name"])
+        if key.endswith("activation") and kind == "function":
+            return value["config"]
+        if key in ("layer", "backward_layer", "cell") or hasattr(keras.layers, kind):
+            return _make(kind, dict(value["config"]), name, classes)
+        if key.endswith("initializer") and not hasattr(keras.initializers, kind):
+            return "zeros"  # of the user's own; the weights are copied anyway
+    return value
+
+
+def _convert_policy(value: Any) -> Any:
+    """Returns the name of a dtype policy."""
+    if isinstance(value, Mapping):
+        value = value.get("config", {}).get("name", "float32")
+    return value
+
+
+def _check_activation(key: str, value: Any, name: str) -> None:
+    """Raises MigrationError for an activation that Keras 3 lacks or computes otherwise."""
+    function = value["config"] if isinstance(value, Mapping) else value
+    if not isinstance(function, str):
+        return
+    if function in CHANGED:
+        raise MigrationError(
+            f"{key}={function!r} of {name} has another formula in Keras 3; expected an activation "
+            "that both compute alike. Write "
+            f"from_tfmot(model, custom_objects={{...}}) with a layer of your own, or train {name} "
+            'with "sigmoid".'
+        )
+    if not hasattr(keras.activations, function):
+        raise MigrationError(
+            f"{key}={function!r} of {name} is not a function of keras.activations; expected one "
+            "of those. Write it as a layer of its own, and "
+            "from_tfmot(model, custom_objects={'MyActivation': MyKeras3Layer})."
+        )
+
+
+def _select(config: dict[str, Any], kind: str, new: Any, name: str) -> dict[str, Any]:
+    """Drops arguments that Keras 3 has no longer, where they say nothing."""
+    taken = BASE | set(inspect.signature(new.__init__).parameters)
+    defaults = _defaults(kind)
+    selected = {}
+    for key, value in config.items():
+        if key in taken:
+            selected[key] = value
+            continue
+        # Depthwise and separable kernels have initializers, regularizers, ... of their own names.
+        unused = key.startswith("kernel_") and kind.startswith(("Depthwise", "Separable"))
+        silent = value is None or value is False or value == defaults.get(key)
+        if key in WITHOUT_EFFECT or silent or unused:
+            continue
+        raise MigrationError(
+            f"{key}={value!r} of {name}, a {kind}, has no counterpart in Keras 3; expected "
+            f"arguments among {', '.join(sorted(taken - {'self', 'kwargs'}))}. Write "
+            f"from_tfmot(model, custom_objects={{{kind!r}: MyKeras3Layer}})."
+        )
+    return selected
+
+
+def _defaults(kind: str) -> dict[str, Any]:
+    """Returns the defaults of the arguments of a Keras 2 layer, those of its base classes too."""
+    old = getattr(_loading.import_tf_keras().layers, kind, object)
+    return {
+        name: parameter.default
+        for base in reversed(old.__mro__)
+        for name, parameter in inspect.signature(base.__init__).parameters.items()
+    }
+
+
+def _explain_unknown(name: str, kind: str) -> str:
+    return (
+        f"{name} is a {kind}, which Keras 3 does not have; expected layers of keras.layers. Write "
+        f"it for Keras 3 and give its class: from_tfmot(model, custom_objects={{{kind!r}: "
+        "MyKeras3Layer})."
+    )
