@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `export` and `migrate` when they are first used; finds what had another name before."""
+    """Imports `export` and `migrate` when first used; finds what had another name before."""
     if name in ("export", "migrate"):
         return importlib.import_module(f"kprune.{name}")
     return old_names.find(name)

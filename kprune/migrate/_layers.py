@@ -168,8 +168,8 @@ def _defaults(kind: str) -> dict[str, Any]:
     old = getattr(_loading.import_tf_keras().layers, kind, object)
     return {
         name: parameter.default
-        for base in reversed(old.__mro__)
-        for name, parameter in inspect.signature(base.__init__).parameters.items()
+        for base in reversed(old.__mro__[:-1])
+        for name, parameter in inspect.signature(base).parameters.items()
     }
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from kprune._masking import locations, masked_weights, wrapping
 from kprune._support.typing import Array
 from kprune.migrate._errors import MigrationError
 
-POOLINGS = {"AVG": "mean", "MAX": "max"}
+POOLINGS: dict[str, Literal["mean", "max"]] = {"AVG": "mean", "MAX": "max"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class PrunedVariable:
         layer: the name of its layer, for messages.
         variable: the weight in the Keras 3 model.
         mask: boolean, of the weight's shape; true is kept.
-        block_size: TFMOT's, rows and columns of the weight without its axes of length one.
+        block_size: TFMOT's, rows and columns of a matrix.
         pooling: TFMOT's, "AVG" or "MAX".
         zeros_of: TFMOT's `sparsity_m_by_n`: (zeros, group); `None` where it is not used.
     """
@@ -121,19 +121,17 @@ def _convert_pattern(pruned: PrunedVariable, view: patterns.MatrixView) -> patte
     """Returns kprune's pattern for that of TFMOT."""
     if pruned.zeros_of is not None:
         zeros, group = (int(n) for n in pruned.zeros_of)
-        # TFMOT counts groups along the last input axis alone, kprune along all of them in order.
-        if view.shape[view.inputs[-1]] % group == 0 or len(view.inputs) == 1:
+        # TFMOT counts groups along the last axis but one; kprune along the input axes, flattened.
+        axis = len(view.shape) - 2
+        whole = view.inputs == (axis,) or view.shape[axis] % group == 0
+        if view.inputs[-1:] == (axis,) and whole:
             return patterns.NM(group - zeros, group)
         raise _unmapped(pruned, f"sparsity_m_by_n={(zeros, group)}")
     rows, columns = (int(n) for n in pruned.block_size)
     if (rows, columns) == (1, 1):
         return patterns.Unstructured()
-    long = [axis for axis, length in enumerate(view.shape) if length > 1]
-    pooling = POOLINGS[pruned.pooling]
-    if len(long) == 2 and long[0] in view.inputs and long[1] in view.outputs:
-        return patterns.Block((rows, columns), pooling)  # type: ignore[arg-type]
-    if len(long) == 2 and long[0] in view.outputs and long[1] in view.inputs:
-        return patterns.Block((columns, rows), pooling)  # type: ignore[arg-type]
+    if view.inputs == (0,) and view.outputs == (1,):  # TFMOT takes blocks of matrices alone
+        return patterns.Block((rows, columns), POOLINGS[pruned.pooling])
     raise _unmapped(pruned, f"block_size={(rows, columns)}")
 
 

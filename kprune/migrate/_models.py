@@ -168,5 +168,5 @@ def _explain_model(model: Any) -> str:
         f"{model.name} is a {type(model).__name__}, whose layers are not known before it runs; "
         "expected a Sequential or Functional model that knows its inputs. Build it as "
         "tf_keras.Sequential([tf_keras.Input(shape), ...]), or write it for Keras 3 and copy: "
-        "new.set_weights(tfmot.sparsity.keras.strip_pruning(model).get_weights()), kprune.wrap(new)."
+        "new.set_weights(tfmot.sparsity.keras.strip_pruning(model).get_weights())."
     )
