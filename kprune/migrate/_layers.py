@@ -1,10 +1,11 @@
 """Makes Keras 3 layers from the configs of Keras 2 layers."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from kprune.migrate import _loading
 from kprune.migrate._errors import MigrationError
@@ -41,7 +42,7 @@ def make_layer(layer: Any, classes: Classes) -> keras.layers.Layer:
     config = layer.get_config()
     if kind == "Normalization":
         # The statistics are weights in Keras 2, beside a count, and arguments in Keras 3.
-        config |= {"mean": layer.mean.numpy(), "variance": layer.variance.numpy()}
+        config |= {key: _flat(getattr(layer, key), layer.axis) for key in ("mean", "variance")}
     if kind not in classes and not type(layer).__module__.startswith("tf_keras"):
         raise MigrationError(_explain_unknown(layer.name, kind))
     return _make(kind, config, layer.name, classes)
@@ -62,8 +63,11 @@ def _make(kind: str, config: dict[str, Any], name: str, classes: Classes) -> Any
     new = own or getattr(keras.layers, kind, None)
     if new is None:
         raise MigrationError(_explain_unknown(name, kind))
+    if own is None:
+        _check_activations(config, name)
     converted = {
-        key: _convert_value(key, value, name, classes) for key, value in _list(config, kind)
+        RENAMED.get((kind, key), key): _convert_value(key, value, name, classes)
+        for key, value in config.items()
     }
     if own is None:
         converted = _select(converted, kind, new, name)
@@ -89,18 +93,12 @@ def rename(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _list(config: dict[str, Any], kind: str) -> list[tuple[str, Any]]:
-    return [(RENAMED.get((kind, key), key), value) for key, value in config.items()]
-
-
 def _convert_value(key: str, value: Any, name: str, classes: Classes) -> Any:
     """Converts one argument of a layer."""
     if key == "dtype":
         return _convert_policy(value)
     if key == "axis" and isinstance(value, (list, tuple)) and len(value) == 1:
         return value[0]  # of normalizations
-    if key.endswith("activation"):
-        _check_activation(key, value, name)
     if key == "cells":
         return [_convert_value("cell", each, name, classes) for each in value]
     if isinstance(value, Mapping) and "class_name" in value:
@@ -114,6 +112,12 @@ def _convert_value(key: str, value: Any, name: str, classes: Classes) -> Any:
     return value
 
 
+def _flat(statistic: Any, axes: Sequence[int]) -> Any:
+    """Returns a statistic of a Normalization without the axes that it does not tell apart."""
+    array = np.asarray(statistic)
+    return array.reshape([array.shape[axis] for axis in axes]).tolist()
+
+
 def _convert_policy(value: Any) -> Any:
     """Returns the name of a dtype policy."""
     if isinstance(value, Mapping):
@@ -121,24 +125,28 @@ def _convert_policy(value: Any) -> Any:
     return value
 
 
-def _check_activation(key: str, value: Any, name: str) -> None:
+def _check_activations(config: dict[str, Any], name: str) -> None:
     """Raises MigrationError for an activation that Keras 3 lacks or computes otherwise."""
-    function = value["config"] if isinstance(value, Mapping) else value
-    if not isinstance(function, str):
-        return
-    if function in CHANGED:
-        raise MigrationError(
-            f"{key}={function!r} of {name} has another formula in Keras 3; expected an activation "
-            "that both compute alike. Write "
-            f"from_tfmot(model, custom_objects={{...}}) with a layer of your own, or train {name} "
-            'with "sigmoid".'
+    for key, value in config.items():
+        is_layer = isinstance(value, Mapping) and hasattr(
+            keras.layers, str(value.get("class_name"))
         )
-    if not hasattr(keras.activations, function):
-        raise MigrationError(
-            f"{key}={function!r} of {name} is not a function of keras.activations; expected one "
-            "of those. Write it as a layer of its own, and "
-            "from_tfmot(model, custom_objects={'MyActivation': MyKeras3Layer})."
-        )
+        if not key.endswith("activation") or value is None or is_layer:
+            continue
+        function = value.get("config", value) if isinstance(value, Mapping) else value
+        if isinstance(function, str) and function in CHANGED:
+            raise MigrationError(
+                f"{key}={function!r} of {name} has another formula in Keras 3; expected an "
+                "activation that both compute alike. Write a Keras 3 layer with the formula of "
+                "Keras 2: from_tfmot(model, custom_objects={'LSTM': MyKeras3Layer})."
+            )
+        if not isinstance(function, str) or not hasattr(keras.activations, function):
+            shown = function if isinstance(function, str) else "a function of your own"
+            raise MigrationError(
+                f"{key} of {name} is {shown}; expected a function of keras.activations. Write a "
+                "Keras 3 layer that has it: from_tfmot(model, custom_objects={'Dense': "
+                "MyKeras3Layer})."
+            )
 
 
 def _select(config: dict[str, Any], kind: str, new: Any, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import h5py
 
+from kprune._keras import private
 from kprune.migrate._errors import MigrationError
 
 LEGACY = "TF_USE_LEGACY_KERAS"  # TFMOT sets it in the environment when it is imported
@@ -30,7 +31,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     keras_2 = import_tf_keras()
     try:
         with _pruning_wrappers():
-            return keras_2.models.load_model(name, compile=False)
+            model = keras_2.models.load_model(name, compile=False)
     except Exception as error:
         message = " ".join(str(error).split())[:300]
         raise MigrationError(
@@ -38,6 +39,12 @@ def load(path: str | os.PathLike[str]) -> Any:
             "with TFMOT's wrappers or without. If it has layers of your own, write "
             "kprune.migrate.from_tfmot(tf_keras.models.load_model(path, custom_objects), ...)."
         ) from error
+    if not private.is_legacy(model):
+        raise MigrationError(
+            f"{name!r} is a SavedModel without layers; expected one that tf_keras wrote. Write "
+            'model.save("pruned.h5") with tf_keras.'
+        )
+    return model
 
 
 def import_tf_keras() -> Any:

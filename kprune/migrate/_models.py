@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -10,6 +10,8 @@ import numpy as np
 
 from kprune.migrate import _layers, _masks, _operations
 from kprune.migrate._errors import MigrationError
+
+RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 
 
 @dataclasses.dataclass
@@ -82,6 +84,8 @@ class Conversion:
 
     def _convert_functional(self, model: Any) -> keras.Model:
         """Calls the new layers on each other as the old ones were called, node by node."""
+        if any(type(layer).__name__ in _operations.CLASSES for layer in model.layers):
+            _reserve_names(layer.name for layer in model.layers)
         tensors = {id(tensor): _make_input(tensor) for tensor in model.inputs}
         nodes = [node for layer in model.layers for node in layer.inbound_nodes]
         waiting = [node for node in nodes if not set(map(id, _outputs(node))) <= set(tensors)]
@@ -119,7 +123,21 @@ class Conversion:
             for key, value in node.call_kwargs.items()
             if value is not None and key != "name"
         }
+        if isinstance(layer, RECURRENT) and isinstance(arguments[0], (list, tuple)):
+            # Keras 2 takes initial states for further inputs.
+            sequence, *states = arguments[0]
+            arguments, keywords = (sequence, *arguments[1:]), keywords | {"initial_state": states}
         return layer(*arguments, **keywords)
+
+
+def _reserve_names(names: Iterable[str]) -> None:
+    """Keeps Keras 3 from naming operations as layers are named, `multiply_1` or so."""
+    for name in names:
+        stem, _, number = name.rpartition("_")
+        if not number.isdigit():
+            stem, number = name, "0"
+        while keras.backend.get_uid(stem) < int(number):
+            pass
 
 
 def _inputs(node: Any) -> Iterator[Any]:
