@@ -1,6 +1,7 @@
 """Makes Keras 3 layers from the configs of Keras 2 layers."""
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,9 @@ def make_layer(layer: Any, classes: Classes) -> keras.layers.Layer:
         MigrationError: the layer, or an argument of it, has no counterpart.
     """
     kind = type(layer).__name__
-    config = layer.get_config()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of lambdas, which are refused here
+        config = layer.get_config()
     if kind == "Normalization":
         # The statistics are weights in Keras 2, beside a count, and arguments in Keras 3.
         config |= {key: _flat(getattr(layer, key), layer.axis) for key in ("mean", "variance")}
@@ -74,7 +77,10 @@ def _make(kind: str, config: dict[str, Any], name: str, classes: Classes) -> Any
     if "name" in converted:
         converted["name"] = rename(converted["name"])
     try:
-        return new(**converted) if kind in WRAPPERS else new.from_config(converted)
+        made = new(**converted) if kind in WRAPPERS else new.from_config(converted)
+        if own is None:
+            made.trainable = config.get("trainable", True)
+        return made
     except MigrationError:
         raise
     except Exception as error:
@@ -151,7 +157,10 @@ def _check_activations(config: dict[str, Any], name: str) -> None:
 
 def _select(config: dict[str, Any], kind: str, new: Any, name: str) -> dict[str, Any]:
     """Drops arguments that Keras 3 has no longer, where they say nothing."""
-    taken = BASE | set(inspect.signature(new.__init__).parameters)
+    parameters = inspect.signature(new).parameters
+    taken = set(parameters)
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        taken |= BASE
     defaults = _defaults(kind)
     selected = {}
     for key, value in config.items():
@@ -161,11 +170,11 @@ def _select(config: dict[str, Any], kind: str, new: Any, name: str) -> dict[str,
         # Depthwise and separable kernels have initializers, regularizers, ... of their own names.
         unused = key.startswith("kernel_") and kind.startswith(("Depthwise", "Separable"))
         silent = value is None or value is False or value == defaults.get(key)
-        if key in WITHOUT_EFFECT or silent or unused:
+        if key in WITHOUT_EFFECT or key == "trainable" or silent or unused:
             continue
         raise MigrationError(
             f"{key}={value!r} of {name}, a {kind}, has no counterpart in Keras 3; expected "
-            f"arguments among {', '.join(sorted(taken - {'self', 'kwargs'}))}. Write "
+            f"arguments among {', '.join(sorted(taken - {'kwargs'}))}. Write "
             f"from_tfmot(model, custom_objects={{{kind!r}: MyKeras3Layer}})."
         )
     return selected

@@ -35,13 +35,13 @@ class Conversion:
         Raises:
             MigrationError: the model is not built, or a part of it has no counterpart.
         """
+        kinds = {base.__name__ for base in type(model).__mro__}
         if not getattr(model, "inputs", None):
             raise MigrationError(_explain_model(model))
-        config = model.get_config()
-        if "input_layers" in config:
-            return self._convert_functional(model)
-        if isinstance(config, dict) and "layers" in config:
+        if "Sequential" in kinds:
             return self._convert_sequential(model)
+        if "Functional" in kinds:
+            return self._convert_functional(model)
         raise MigrationError(_explain_model(model))
 
     def copy_weights(self) -> None:

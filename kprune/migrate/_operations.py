@@ -37,11 +37,12 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "__operators__.add": lambda x, y: ops.add(x, y),
     "__operators__.getitem": _slice,
     "cast": lambda x, dtype: ops.cast(x, getattr(dtype, "name", dtype)),
+    "compat.v1.squeeze": lambda input, axis=None, *_: ops.squeeze(input, axis),  # of TF 2 too
+    "compat.v1.transpose": lambda a, perm=None, conjugate=False: ops.transpose(a, perm),
     "concat": lambda values, axis: ops.concatenate(values, axis=axis),
-    "expand_dims": lambda input, axis: ops.expand_dims(input, axis),  # noqa: A006
+    "expand_dims": lambda input, axis: ops.expand_dims(input, axis),
     "math.abs": lambda x: ops.abs(x),
     "math.add": lambda x, y: ops.add(x, y),
-    "math.divide": lambda x, y: ops.divide(x, y),
     "math.exp": lambda x: ops.exp(x),
     "math.log": lambda x: ops.log(x),
     "math.maximum": lambda x, y: ops.maximum(x, y),
@@ -67,8 +68,6 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "nn.silu": lambda features, beta=1.0: features * ops.sigmoid(beta * features),
     "nn.softmax": _softmax,
     "reshape": lambda tensor, shape: ops.reshape(tensor, shape),
-    "squeeze": lambda input, axis=None: ops.squeeze(input, axis=axis),  # noqa: A006
-    "transpose": lambda a, perm=None: ops.transpose(a, perm),
 }
 
 

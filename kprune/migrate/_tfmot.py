@@ -29,7 +29,8 @@ def from_tfmot(
     training or after it. Layers, weights and predictions are the same; each weight that TFMOT
     prunes gets TFMOT's mask, and no other weight gets one. A model without the wrappers, as
     `strip_pruning` returns it, gets masks where one in a hundred values of a kernel is zero, or
-    more, and none elsewhere. The model that came stays as it is. The compiled state and the optimizer are not converted.
+    more, and none elsewhere. The model that came stays as it is. The compiled state and the
+    optimizer are not converted.
 
     `w <- where(mask, w, 0)`: TFMOT keeps this up at the end of an epoch only.
 
