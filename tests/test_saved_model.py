@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import kprune
 from kprune import export
 from kprune.export import _keras_export, saved_model
+from kprune.export._inputs import inspection
 
 layers = keras.layers
 
@@ -189,3 +190,12 @@ def test_the_report_names_what_a_request_needs(tmp_path):
         assert row in " ".join(text.replace("|", " | ").split()), text
     assert "serving_default, tag serve" in text
     assert json.loads(json.dumps(report.to_dict()))["inputs"][1]["name"] == "word"
+
+
+def test_words_as_floats(tmp_path):
+    """`keras.Input((6,))` is float32, also where an embedding reads it."""
+    layers = [keras.Input((6,)), keras.layers.Embedding(2, 4), keras.layers.Flatten()]
+    model = keras.Sequential([*layers, keras.layers.Dense(2)])
+    (words,) = inspection.find_signature(model).draw(np.random.default_rng(0), 50)
+    assert words.dtype == np.float32 and set(np.unique(words)) == {0, 1}
+    assert kprune.export.to_saved_model(model, tmp_path / "words").max_difference == 0

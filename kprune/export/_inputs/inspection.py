@@ -144,7 +144,12 @@ def _set_limits(model: Any, found: signatures.Signature, retype: bool) -> signat
             if tensor is zero:
                 limits[index] = min(limit, limits.get(index, limit))
     inputs = tuple(
-        dataclasses.replace(each, limit=limits[index], dtype="int32" if retype else each.dtype)
+        dataclasses.replace(
+            each,
+            limit=limits[index],
+            dtype="int32" if retype else each.dtype,
+            is_index=True,
+        )
         if index in limits
         else each
         for index, each in enumerate(found.inputs)

@@ -22,6 +22,7 @@ class Input:
         dtype: the name of its type.
         limit: integers are drawn below it.
         length: stands for an axis whose length is free when values are drawn.
+        is_index: whether it goes straight into an embedding, which takes floats for integers too.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Input:
     dtype: str
     limit: int = 2
     length: int = dataclasses.field(default=LENGTH, repr=False)
+    is_index: bool = dataclasses.field(default=False, repr=False)
 
     def accepts(self, array: Array) -> bool:
         """Returns whether an array is a batch of this input, or one example of it."""
@@ -46,7 +48,7 @@ class Input:
         if self.dtype == "string":
             return random.choice(np.array(["one", "two", "three"], dtype=object), shape)
         kind = np.dtype(self.dtype)
-        if kind.kind in "iub":
+        if kind.kind in "iub" or self.is_index:
             limit = 256 if self.dtype == "uint8" and self.limit == 2 else self.limit
             return random.integers(0, limit, shape).astype(kind)
         return random.standard_normal(shape).astype(kind)
