@@ -1,5 +1,6 @@
 """Moving from TFMOT: what Keras 2 predicts and what TFMOT masks, beside the converted model."""
 
+import importlib.util
 import os
 import sys
 
@@ -12,7 +13,8 @@ import kprune
 from kprune.migrate import _operations
 
 tf_keras = pytest.importorskip("tf_keras")
-pytest.importorskip("tensorflow_model_optimization")
+if not importlib.util.find_spec("tensorflow_model_optimization"):
+    pytest.skip("TFMOT is not installed", allow_module_level=True)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning"),
@@ -23,18 +25,15 @@ Refused = kprune.migrate.MigrationError
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch):
-    """TFMOT sets a variable of the environment when it is imported."""
-    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "")
-    monkeypatch.delenv("TF_USE_LEGACY_KERAS")
+def _start():
     tf_keras.utils.set_random_seed(0)
-    yield
-    os.environ.pop("TF_USE_LEGACY_KERAS", None)
 
 
 def tfmot():
+    """Imports TFMOT, which sets a variable of the environment, without leaving that behind."""
     from tensorflow_model_optimization.sparsity import keras as sparsity
 
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
     return sparsity
 
 
@@ -90,13 +89,14 @@ def nested_pruned_alone():
 
 def recurrent():
     words = tf_keras.Input((6,), dtype="int32")
-    x = pruned(L.Embedding(10, 4, mask_zero=True))(words)
-    x, h, c = pruned(L.LSTM(5, return_sequences=True, return_state=True))(x)
+    x = pruned(L.Embedding(10, 4))(words)
+    x, h, c = L.LSTM(5, return_sequences=True, return_state=True)(x)
     x = L.LSTM(5, return_sequences=True)(x, initial_state=[h, c])
+    x = L.Embedding(10, 5, mask_zero=True)(words) + x
     x = L.Bidirectional(L.GRU(4, return_sequences=True, reset_after=False))(x)
     x = L.TimeDistributed(L.Dense(3, activation="tanh"))(x)
     x = L.RNN([L.GRUCell(3), L.LSTMCell(4)], return_sequences=True)(x)
-    return tf_keras.Model(words, L.SimpleRNN(3)(x))
+    return tf_keras.Model(words, pruned(L.LSTM(3))(x))
 
 
 def attention():
@@ -161,6 +161,8 @@ def test_predictions_and_masks(make, form, tmp_path):
     source = old
     if FORMS[form]:
         source = str(tmp_path / FORMS[form])
+        if form == "h5" and make is recurrent:
+            pytest.skip("TFMOT calls both masks of a recurrent layer alike, and HDF5 refuses that")
         old.save(source)
     new = kprune.migrate.from_tfmot(source)
     assert isinstance(new, keras.Model) and type(new).__name__ == type(old).__name__
@@ -172,7 +174,7 @@ def test_predictions_and_masks(make, form, tmp_path):
         np.testing.assert_array_equal(weight.alive(), mask)
     for a, b in zip(old.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert "TF_USE_LEGACY_KERAS" not in os.environ or not FORMS[form]
+    assert "TF_USE_LEGACY_KERAS" not in os.environ
     new.save(tmp_path / "new.keras")
     assert_same(old, keras.saving.load_model(tmp_path / "new.keras"))
 
@@ -210,7 +212,38 @@ def test_weights_off_their_masks_are_told():
     kernel.assign_add(tf.ones_like(kernel))
     with pytest.warns(UserWarning, match=r"weights of \w+ under TFMOT's masks were not zero"):
         new = kprune.migrate.from_tfmot(old)
+    assert np.count_nonzero(kernel) == 12  # TFMOT's model stays as it was
     np.testing.assert_array_equal(new.layers[0].kernel, kernel.numpy() * mask.numpy())
+
+
+def test_the_mask_of_a_sequence_that_tfmot_drops():
+    """The wrapper of an embedding passes no mask on, and the stripped model predicts otherwise."""
+    layers = [pruned(L.Embedding(10, 4, mask_zero=True)), pruned(L.LSTM(3))]
+    old = draw_weights(tf_keras.Sequential([L.Input((6,), dtype="int32"), *layers]))
+    with pytest.raises(Refused, match="TFMOT's wrapper drops the mask of embedding"):
+        kprune.migrate.from_tfmot(old)
+    x = np.array([[1, 2, 0, 3, 0, 0], [0, 1, 2, 3, 4, 5]])
+    plain = tfmot().strip_pruning(old)
+    assert np.abs(plain.predict(x, verbose=0) - old.predict(x, verbose=0)).max() > 1e-3
+    new = kprune.migrate.from_tfmot(plain)
+    assert_same(plain, new, x)
+    assert len(kprune.masked_weights(new)) == 3
+
+
+class OtherDense(keras.layers.Dense):
+    """Computes something else than the layer that it stands for."""
+
+    def call(self, x):
+        return 1.001 * super().call(x)
+
+
+def test_a_model_that_computes_something_else_is_refused():
+    old = draw_weights(pruned(sequential(L.Dense(3), shape=(4,))))
+    kernel, *_ = next(wrappers(old)).pruning_vars[0]
+    before = kernel.numpy()
+    with pytest.raises(Refused, match="the outputs of the Keras 3 model are"):
+        kprune.migrate.from_tfmot(old, custom_objects={"Dense": OtherDense})
+    np.testing.assert_array_equal(kernel, before)
 
 
 def test_a_model_that_was_never_pruned_has_no_masks():
@@ -366,6 +399,16 @@ def test_dicts_of_inputs_and_outputs():
     assert set(expected) == set(actual)
     for key, value in expected.items():
         np.testing.assert_allclose(actual[key], value, rtol=1e-5)
+
+
+def test_masks_of_sequences_are_passed_on():
+    words = tf_keras.Input((6,), dtype="int32")
+    x = L.Embedding(10, 4, mask_zero=True)(words)
+    x = L.Concatenate()([x, L.TimeDistributed(L.Dense(2))(x)])
+    x = L.Bidirectional(L.GRU(3, return_sequences=True))(L.LayerNormalization()(x))
+    old = tf_keras.Model(words, L.LSTM(3)(L.Activation("relu")(x)))
+    x = np.array([[1, 2, 0, 3, 0, 0], [0, 1, 2, 3, 4, 5]])
+    assert_same(old, kprune.migrate.from_tfmot(old), x)
 
 
 def test_names_of_operations_and_layers_differ():

@@ -84,8 +84,7 @@ class Conversion:
 
     def _convert_functional(self, model: Any) -> keras.Model:
         """Calls the new layers on each other as the old ones were called, node by node."""
-        if any(type(layer).__name__ in _operations.CLASSES for layer in model.layers):
-            _reserve_names(layer.name for layer in model.layers)
+        _reserve_names(layer.name for layer in model.layers)
         tensors = {id(tensor): _make_input(tensor) for tensor in model.inputs}
         nodes = [node for layer in model.layers for node in layer.inbound_nodes]
         waiting = [node for node in nodes if not set(map(id, _outputs(node))) <= set(tensors)]
