@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import pathlib
+import re
 import sys
 
 import keras
@@ -538,6 +540,18 @@ def test_without_tf_keras(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf_keras", None)
     with pytest.raises(ImportError, match=r'pip install "kprune\[tfmot\]"'):
         kprune.migrate.from_tfmot(tmp_path / "model.h5")
+
+
+def test_the_program_of_the_page(tmp_path, monkeypatch, capsys):
+    """`move.py` of docs/migrate.md, which brings TFMOT along."""
+    monkeypatch.chdir(tmp_path)
+    page = pathlib.Path(__file__).parent.parent / "docs" / "migrate.md"
+    program = re.search(r'```python title="move.py"\n(.*?)```', page.read_text(), re.DOTALL)[1]
+    exec(compile(program, "move.py", "exec"), given := {})
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    assert "50.00%" in capsys.readouterr().out
+    again = keras.saving.load_model("new.keras")
+    assert kprune.report(again).kept == kprune.report(given["model"]).kept == 20
 
 
 @pytest.mark.slow
