@@ -1,6 +1,7 @@
 """Moving from TFMOT: what Keras 2 predicts and what TFMOT masks, beside the converted model."""
 
 import importlib.util
+import operator
 import os
 import pathlib
 import re
@@ -542,11 +543,24 @@ def test_without_tf_keras(tmp_path, monkeypatch):
         kprune.migrate.from_tfmot(tmp_path / "model.h5")
 
 
+PAGE = pathlib.Path(__file__).parent.parent / "docs" / "migrate.md"
+
+
+def test_names_on_the_page_exist():
+    for name in re.findall(r"kprune((?:\.[a-zA-Z_]\w*)+)", PAGE.read_text()):
+        if name not in (".keras", ".kprune"):
+            assert operator.attrgetter(name[1:])(kprune), name
+    for call in re.findall(r"kprune\.schedules\.\w+\(.*?\)", PAGE.read_text().split("## What")[0]):
+        values = {"initial": 0.1, "target": 0.5, "final": 0.8, "begin": 0, "end": 9}
+        assert eval(call, {"kprune": kprune, **values})
+    whole = "kprune.schedules.PolynomialDecay(initial, final, begin, end, power=3, frequency=100)"
+    assert whole in PAGE.read_text()
+
+
 def test_the_program_of_the_page(tmp_path, monkeypatch, capsys):
     """`move.py` of docs/migrate.md, which brings TFMOT along."""
     monkeypatch.chdir(tmp_path)
-    page = pathlib.Path(__file__).parent.parent / "docs" / "migrate.md"
-    program = re.search(r'```python title="move.py"\n(.*?)```', page.read_text(), re.DOTALL)[1]
+    program = re.search(r'```python title="move.py"\n(.*?)```', PAGE.read_text(), re.DOTALL)[1]
     exec(compile(program, "move.py", "exec"), given := {})
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     assert "50.00%" in capsys.readouterr().out
