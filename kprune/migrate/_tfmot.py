@@ -8,7 +8,7 @@ import keras
 
 from kprune import patterns
 from kprune._keras import private
-from kprune._support import validation
+from kprune._support import signatures, validation
 from kprune.migrate import _loading, _masks, _models, _verification
 from kprune.migrate._errors import MigrationError
 
@@ -17,6 +17,7 @@ __all__ = ["MigrationError", "from_tfmot"]
 CALL = "kprune.migrate.from_tfmot(model)"
 
 
+@signatures.explained
 def from_tfmot(
     model_or_path: Any,
     *,
