@@ -11,11 +11,13 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
 from kprune._keras import borrowing, optimizers, state, walk
+
+T = TypeVar("T")
 
 _LOANS = "loans"
 
@@ -33,21 +35,24 @@ class Loan:
     _stack: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
     _frame: FrameType | None = None
 
-    def enter(self, model: keras.Model, context: contextlib.AbstractContextManager[Any]) -> None:
+    def enter(self, model: keras.Model, context: contextlib.AbstractContextManager[T]) -> T:
         """Enters a context until `close`, or until the running `fit` is seen to have ended.
 
         Args:
             model: the model that is fitted.
             context: what to enter.
+
+        Returns:
+            What the context gives.
         """
         self._frame = _running_fit()
         try:
-            self._enter(model, context)
+            return self._enter(model, context)
         except BaseException:
             self.close()
             raise
 
-    def _enter(self, model: keras.Model, context: contextlib.AbstractContextManager[Any]) -> None:
+    def _enter(self, model: keras.Model, context: contextlib.AbstractContextManager[T]) -> T:
         for holder in walk.models_sharing([model]):
             state.put(holder, _LOANS, [*state.get(holder, _LOANS, ()), self])
             self._stack.callback(_remove, holder, self)
@@ -56,7 +61,7 @@ class Loan:
         if getattr(model, "optimizer", None) is not None:
             inner = optimizers.innermost(model.optimizer)
             self._stack.enter_context(_ending_first(model, inner, "apply"))
-        self._stack.enter_context(context)
+        return self._stack.enter_context(context)
 
     def close(self) -> None:
         """Leaves what was entered, the last first."""

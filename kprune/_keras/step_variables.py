@@ -37,6 +37,13 @@ def add(layer: keras.layers.Layer, like: keras.Variable, dtype: str, initializer
     return variable
 
 
+def make(value: float, name: str) -> keras.Variable:
+    """Returns a variable of one number that belongs to no layer."""
+    kind = _referenced_class() if backend.NAME == "jax" else keras.Variable
+    made: keras.Variable = kind(value, shape=(), dtype="float32", trainable=False, name=name)
+    return made
+
+
 def assign(variable: keras.Variable, value: Any) -> None:
     """Assigns to a variable that `add` has made, inside a compiled step too."""
     if backend.NAME == "jax":

@@ -1,12 +1,12 @@
 """Lowers dropout rates during `fit` as the layers before them are pruned."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
-from kprune._keras import compiled, dataflow, state, walk
+from kprune._keras import dataflow, dropout_rates, fits, state, walk
 from kprune._masking import filter_validation, filters, masked_weights
 from kprune._masking.weight import Weight
 from kprune._support import signatures, validation
@@ -26,7 +26,8 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
 
     with `D_o` the rate and `C_o` the connections when the model was wrapped, `C_r` the connections
     now. The layers that feed a dropout layer are found by following its input backwards through the
-    model's graph to the nearest masked layers. A changed rate costs one retrace of the train step.
+    model's graph to the nearest masked layers. The train step reads the rates from variables, so a
+    change costs no retrace; those of subclasses of `Dropout` with a `call` of their own do.
     The rates are logged as `dropout/<layer>`, and stay adjusted after the fit. The `dropout`
     argument of recurrent cells is not changed.
 
@@ -55,13 +56,18 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
         _validate_feeds(feeds)
         self.feeds = dict(feeds or {})
         self._sources: list[tuple[keras.layers.Dropout, list[Weight]]] = []
+        self._loan = fits.Loan()
+        self._set_rate: Callable[[keras.layers.Dropout, float], None] = _set_rate
         self._update: int | None = None  # the mask update that the rates are adjusted to
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Finds the weights that feed each dropout layer, and adjusts to their present masks."""
         masked_weights.require(self.model)
+        self._loan.close()
         self._sources = find_feeding_weights(self.model, self.feeds)
         self._update = None
+        rates = dropout_rates.read_from_variables([layer for layer, _ in self._sources])
+        self._set_rate = self._loan.enter(self.model, rates)
         self._adjust()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -73,6 +79,10 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
         """Adjusts the rates if the masks have changed."""
         self._adjust()
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Leaves the rates as they are, and the layers to Keras."""
+        self._loan.close()
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs the rates."""
         if logs is not None:
@@ -82,15 +92,15 @@ class DropoutRatioAdjustment(keras.callbacks.Callback):
         if self._update == masked_weights.count_updates(self.model):
             return
         self._update = masked_weights.count_updates(self.model)
-        changed = False
         for layer, weights in self._sources:
             initial = sum(weight.kept_at_wrap for weight in weights)
             present = sum(weight.kept() for weight in weights)
             rate = _get_initial_rate(layer) * math.sqrt(present / max(1, initial))
-            changed |= not math.isclose(rate, layer.rate, rel_tol=1e-9)
-            layer.rate = rate
-        if changed:  # the rate is a Python number, read when the step is traced
-            compiled.forget(*(layer for layer, _ in self._sources))
+            self._set_rate(layer, rate)
+
+
+def _set_rate(layer: keras.layers.Dropout, rate: float) -> None:
+    layer.rate = rate
 
 
 def _validate_feeds(feeds: object) -> None:

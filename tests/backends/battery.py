@@ -15,8 +15,9 @@ from keras import layers, ops
 from models import compiled, mlp
 
 import kprune
-from kprune._keras import backend
+from kprune._keras import backend, dropout_rates
 from kprune.callbacks import dropout
+from kprune.export._compressed import container
 
 SCHEDULE = kprune.schedules.PolynomialDecay(0.0, 0.8, begin_step=2, end_step=10, frequency=2)
 OPTIMIZERS = {
@@ -120,6 +121,41 @@ def test_dropout_follows_the_data(data):
     assert math.isclose(model.get_layer("dropout").rate, expected, rel_tol=1e-6)
 
 
+class OwnDropout(layers.Dropout):
+    """Has a `call` of its own, so its rate is read when the step is traced."""
+
+    def call(self, inputs, training=False):
+        return super().call(inputs, training)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.Dropout(0.4, seed=3),
+        lambda: layers.Dropout(0.4, noise_shape=(None, 1, 50), seed=3),
+        lambda: layers.SpatialDropout1D(0.4, seed=3),
+        lambda: OwnDropout(0.4, seed=3),
+    ],
+)
+def test_dropout_of_a_changed_rate_is_that_of_keras(make):
+    x = np.random.default_rng(0).normal(3, size=(4, 20, 50)).astype("float32")
+    expected = [make(), make()]
+    expected[1].rate = 0.1
+    expected[1](x, training=True)  # the second draw of the same seed
+    layer = make()
+    model = keras.Sequential([keras.Input((20, 50)), layer])
+    with dropout_rates.read_from_variables([layer]) as set_rate:
+        for each, rate in zip(expected, (0.4, 0.1), strict=True):
+            set_rate(layer, rate)
+            np.testing.assert_allclose(
+                ops.convert_to_numpy(model(x, training=True)),
+                ops.convert_to_numpy(each(x, training=True)),
+                rtol=1e-6,
+            )
+            np.testing.assert_array_equal(ops.convert_to_numpy(model(x, training=False)), x)
+    assert layer.rate == 0.1
+
+
 def test_what_feeds_dropout_through_other_layers():
     image = keras.Input((8, 8, 3))
     a = layers.Conv2D(4, 3, activation="relu", name="a")(image)
@@ -218,14 +254,22 @@ def test_copies_keep_masks(clone, data):
     assert kprune.report(copied).sparsity == kprune.report(model).sparsity
 
 
-def test_compressed_files(tmp_path):
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "lion", "nadam", "rmsprop", "sgd"])
+def test_compressed_files(optimizer, data, tmp_path):
     model = mlp()
+    model.compile(optimizer, "sparse_categorical_crossentropy")
     kprune.prune(model, 0.9)
     kprune.strip(model)
-    kprune.export.save_compressed(model, tmp_path / "model.kprune")
-    loaded = kprune.export.load_compressed(tmp_path / "model.kprune")
+    path = tmp_path / "model.kprune"
+    kprune.export.save_compressed(model, path)
+    # torch's own optimizers are in the file by the names that other backends know
+    directory, _ = container.unpack(path.read_bytes(), 1 << 20)
+    assert "keras.src.backend" not in str(directory)
+    loaded = kprune.export.load_compressed(path)
     for before, after in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+    assert type(loaded.optimizer) is type(model.optimizer)
+    fit(loaded, data)
 
 
 def test_batch_normalization_after_pruning():
