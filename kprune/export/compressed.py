@@ -108,6 +108,7 @@ def load_compressed(
     try:
         content = container.read_limited(path, limit_bytes)
         contents = serialization.deserialize(content, limit_bytes)
+        config_check.name_optimizers(contents.config)
         used = contents.config if compile else {**contents.config, archive.COMPILE: None}
         config_check.check_config(used, custom_objects, safe_mode)
         config_check.check_size(used, limit_bytes, safe_mode)

@@ -19,6 +19,7 @@ from kprune._keras import private, saving, walk
 from kprune._masking import locations
 from kprune._support.typing import Array
 from kprune.export._compressed import coding
+from kprune.export._reading import config_check
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"  # of Keras
 OPTIMIZER = "optimizer/"  # the optimizer's state, which is left out
@@ -85,6 +86,7 @@ def unpack(model: keras.Model) -> Contents:
             }
             tensors = _read_h5(archive.read(WEIGHTS))
             config = json.loads(archive.read(CONFIG))
+            config_check.name_optimizers(config)
     return Contents(config, assets, tensors, _find_locations(model, tensors, groups))
 
 

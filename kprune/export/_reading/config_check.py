@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 
+from kprune._keras import optimizers
+
 MAX_NAME = 4096  # characters
 OBJECT_BYTES = 1 << 14  # that Keras takes for an object with a config, such as a layer, on average
 LEAST_OBJECTS = 1000  # that are let through whatever the limit is, which is set for weights
@@ -45,6 +47,17 @@ PLAIN = ("__bytes__", "__ellipsis__", "__keras_tensor__", "__none__", "__slice__
 ARRAYS = ("__numpy__", "__tensor__")
 DTYPE = re.compile(r"bool|string|(u?int|b?float|complex)\d+(_\w+)?")  # none has a size of its own
 PATHS = ("vocabulary", "idf_weights")  # that Keras reads from a file where they are a path
+
+
+def name_optimizers(config: Any) -> None:
+    """Gives optimizers that one backend has of its own the names that every backend has.
+
+    Args:
+        config: parsed JSON; changed in place.
+    """
+    for entry in find_objects(config):
+        if optimizers.is_of_one_backend(str(entry.get("module")), str(entry["class_name"])):
+            entry.update(module="keras.optimizers", registered_name=None)
 
 
 def check_config(

@@ -72,6 +72,7 @@ def check_archive(file: Any, limit_bytes: int) -> dict[str, Any]:
         if len({entry.filename for entry in entries}) != len(entries):
             raise ValueError("two of its files have the same name")
         config = json_text.parse_object(opened.read(CONFIG), limit_bytes)
+        config_check.name_optimizers(config)
         config_check.check_config(config)
         config_check.check_size(config, limit_bytes)
         left = limit_bytes
