@@ -1,7 +1,6 @@
 """Reads TFMOT's masks and patterns, and puts them on a Keras 3 model."""
 
 import dataclasses
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from kprune import patterns
 from kprune._masking import locations, masked_weights, wrapping
+from kprune._support import warning
 from kprune._support.typing import Array
 from kprune.migrate._errors import MigrationError
 
@@ -110,12 +110,11 @@ def wrap(
         stray += int(np.count_nonzero(weight.values()[~each.mask]))
         weight.write(each.mask)
     if stray:
-        warnings.warn(
+        warning.warn(
             f"{stray:,} weights of {model.name} under TFMOT's masks were not zero, as they are "
             "between an update of the optimizer and the end of an epoch; they are zero now, and "
             "outputs differ by that. Give tfmot.sparsity.keras.UpdatePruningStep() to fit, and "
             "convert the model after it.",
-            stacklevel=3,
         )
 
 

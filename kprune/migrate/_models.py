@@ -106,8 +106,8 @@ class Conversion:
             return tensors[id(tensor)]
 
         return keras.Model(
-            keras.tree.map_structure(find, model.input),
-            keras.tree.map_structure(find, model.output),
+            keras.tree.map_structure(find, make_plain(model.input)),
+            keras.tree.map_structure(find, make_plain(model.output)),
             name=_layers.rename(model.name),
         )
 
@@ -116,9 +116,9 @@ class Conversion:
             return tensors.get(id(value), value)
 
         layer: Callable[..., Any] = self.convert_layer(node.layer)
-        arguments = keras.tree.map_structure(find, node.call_args)
+        arguments = keras.tree.map_structure(find, make_plain(node.call_args))
         keywords = {
-            key: keras.tree.map_structure(find, value)
+            key: keras.tree.map_structure(find, make_plain(value))
             for key, value in node.call_kwargs.items()
             if value is not None and key != "name"
         }
@@ -127,6 +127,20 @@ class Conversion:
             sequence, *states = arguments[0]
             arguments, keywords = (sequence, *arguments[1:]), keywords | {"initial_state": states}
         return layer(*arguments, **keywords)
+
+
+def make_plain(structure: Any) -> Any:
+    """Returns a structure with Python's lists, tuples and dicts in place of TensorFlow's.
+
+    Keras 2 keeps arguments in lists of TensorFlow's own, into which Keras 3 does not look on JAX
+    and torch.
+    """
+    if isinstance(structure, dict):
+        return {key: make_plain(value) for key, value in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        kind = list if isinstance(structure, list) else tuple
+        return kind(make_plain(value) for value in structure)
+    return structure
 
 
 def _reserve_names(names: Iterable[str]) -> None:
@@ -141,13 +155,13 @@ def _reserve_names(names: Iterable[str]) -> None:
 
 def _inputs(node: Any) -> Iterator[Any]:
     """Yields the symbolic tensors that a node is called on."""
-    for value in keras.tree.flatten((node.call_args, node.call_kwargs)):
+    for value in keras.tree.flatten(make_plain((node.call_args, node.call_kwargs))):
         if type(value).__name__.endswith("KerasTensor"):
             yield value
 
 
 def _outputs(node: Any) -> list[Any]:
-    return keras.tree.flatten(node.outputs)
+    return keras.tree.flatten(make_plain(node.outputs))
 
 
 def _make_input(tensor: Any) -> Any:
