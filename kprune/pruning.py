@@ -2,7 +2,6 @@
 
 import contextlib
 import numbers
-import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -12,7 +11,7 @@ from kprune import _mask_update, allocations, criteria, refits, schedules
 from kprune._keras import models, optimizers
 from kprune._masking import masked_weights, report, wrapping
 from kprune._masking.weight import Weight
-from kprune._support import progress, registration, signatures, validation
+from kprune._support import progress, registration, signatures, validation, warning
 from kprune.training import accumulation
 
 
@@ -152,12 +151,11 @@ def warn_if_early(schedule: schedules.Schedule, step: int) -> None:
     if step < schedule.end_step:
         grid, end = schedule.grid(step), int(schedule.end_step)
         reached = 0.0 if grid is None else schedule(grid)
-        warnings.warn(
+        warning.warn(
             f"Training ended at step {step}, before the schedule, which ends at step {end}: "
             f"the model is pruned to {reached:.1%}, not to {schedule(end):.1%}. Train longer, "
             f"write {schedule.advise_end(step)}, or finish with "
             f"kprune.prune(model, {schedule(end):g}).",
-            stacklevel=3,
         )
 
 
@@ -245,11 +243,10 @@ def _warn_if_emptied(emptied: list[Weight], allocation: allocations.Allocation) 
         layer = paths[0].rsplit("/", 1)[0].rsplit("/", 1)[-1]
         is_blind = not isinstance(allocation, (allocations.ClassUniform, allocations.Fixed))
         uniform = 'allocation="class_uniform", ' if is_blind else ""
-        warnings.warn(
+        warning.warn(
             f"No value is left of {shown}: what such a layer puts out no longer depends on its "
             f"inputs. To keep some, write {uniform}a lower sparsity, "
             f'kprune.wrap(model, floor=1), or kprune.wrap(model, exclude="{layer}").',
-            stacklevel=4,
         )
 
 

@@ -87,6 +87,10 @@ def test_weights_of_other_names_are_in_the_report_with_the_line():
         ("experts", ["kernel"]),
         (".*", ["kernel"]),
         ("rel_embedding", ["rel_embedding"]),
+        ("experts/rel_embedding", ["rel_embedding"]),
+        ("net/experts/gate_dense", ["gate_dense"]),
+        ("^net/experts/gate_dense$", ["gate_dense"]),
+        (["net/experts/kernel", "net/experts/gate_dense"], ["gate_dense", "kernel"]),
         ("_embedding$|_dense$", ["gate_dense", "rel_embedding"]),
         (lambda variable: variable.name == "bias", ["bias"]),
     ],
@@ -159,6 +163,17 @@ def test_each_layer_is_a_class_of_the_same_name_in_a_loaded_model(name, tmp_path
         assert list(report.classes) == expected
         for sparsity in report.classes.values():
             assert abs(sparsity - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("make", [towers, same])
+def test_rows_of_the_report_differ_where_paths_are_equal(make):
+    report = kprune.report(kprune.wrap(make()))
+    paths = [each.path for each in (*report.pruned, *report.unpruned)]
+    assert len(set(paths)) == len(paths)
+    for each in report.pruned:
+        if "#" not in each.path and make is towers:
+            assert len(kprune.masked_weights(kprune.wrap(make(), include=each.path))) == 1
+    assert kprune.report(mlp()).pruned[0].path == mlp().layers[0].kernel.path
 
 
 class MyDepthwise(layers.DepthwiseConv2D):

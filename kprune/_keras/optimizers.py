@@ -1,12 +1,17 @@
 """Reads what optimizers keep to themselves."""
 
 import functools
+import re
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from kprune._keras import backend
+
+_OF_ONE_BACKEND = re.compile(r"keras\.src\.backend\.\w+\.optimizers\.\w+")
+_have_averaged: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def innermost(optimizer: Any) -> Any:
@@ -62,6 +67,14 @@ def updates_unseen(model: keras.Model) -> bool:
     return any(id(each) not in known for each in of_model(model))
 
 
+def is_of_one_backend(module: str, name: str) -> bool:
+    """Returns whether a file names a class that Keras has for one backend beside the public one.
+
+    Keras on torch writes `keras.src.backend.torch.optimizers.torch_adam` for `keras.optimizers`.
+    """
+    return _OF_ONE_BACKEND.fullmatch(module) is not None and hasattr(keras.optimizers, name)
+
+
 def averages(optimizer: Any) -> list[tuple[Any, Any]]:
     """Returns the variables of which an optimizer keeps moving averages, each with its average."""
     optimizer = innermost(optimizer)
@@ -73,6 +86,15 @@ def averages(optimizer: Any) -> list[tuple[Any, Any]]:
         optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
     )
     return [(variable, average) for variable, average in pairs if average is not None]
+
+
+def find_averages(model: Any) -> list[tuple[Any, Any]]:
+    """Returns variables and their averages, of a model's optimizers and of all that have averaged.
+
+    The optimizer of a user's own loop does not hang on the model; it is known since its first step.
+    """
+    distinct = {id(each): each for each in (*of_model(model), *_have_averaged)}
+    return [pair for optimizer in distinct.values() for pair in averages(optimizer)]
 
 
 def of_model(model: Any) -> list[Any]:
@@ -94,7 +116,10 @@ def extend_averages(put_on_mask: Callable[[Any, Any], None]) -> None:
     """
 
     def change(self: Any) -> None:
-        for variable, average in averages(self):
+        pairs = averages(self)
+        if pairs:
+            _have_averaged.add(self)
+        for variable, average in pairs:
             put_on_mask(variable, average)
 
     _extend("_update_model_variables_moving_average", lambda *_: None, change)

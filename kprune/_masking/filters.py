@@ -34,9 +34,9 @@ def find_prunable(
         model: a built model or layer.
         include: what to prune; parts of the variable's path or a regex (`matches_path`), a layer
             or a class of layers narrow the choice among kernels and embeddings. A pattern that
-            matches the variable's own name takes a weight of another name too, a callable of the
-            variable decides alone on all with two axes or more, and a variable names itself, a
-            bias too. A list is the union of its weights. Default: every kernel.
+            needs the variable's own name to match takes a weight of another name too, a callable
+            of the variable decides alone on all with two axes or more, and a variable names
+            itself, a bias too. A list is the union of its weights. Default: every kernel.
         exclude: what not to prune, in the same terms.
 
     Returns:
@@ -107,9 +107,7 @@ def labels(locations: Sequence[Location], classes: Classes) -> list[str]:
     if classes == "layer":
         return _number([(location.place, location.layer) for location in locations])
     if classes == "weight":
-        return _number(
-            [(f"{each.place}/{each.variable.name}", each.variable) for each in locations]
-        )
+        return _number([(each.full_path, each.variable) for each in locations])
     if classes == "kind":
         last = [location for location in locations if location.kind == "feed_forward"][-1:]
         return ["output" if location in last else location.kind for location in locations]
@@ -141,9 +139,7 @@ def _listed(filters: Any) -> list[Any]:
 def matches(each: Any, location: Location) -> bool:
     """Returns whether a filter matches a location."""
     if isinstance(each, str):
-        return matches_path(each, location.path) or matches_path(
-            each, f"{location.place}/{location.variable.name}"
-        )
+        return any(matches_path(each, path) for path in (location.path, location.full_path))
     if isinstance(each, type):
         return any(isinstance(owner, each) for owner in location.owners)
     if isinstance(each, keras.layers.Layer):
@@ -160,22 +156,13 @@ def matches_path(pattern: str, path: str) -> bool:
     several in a row: "dense_1" matches `lenet/dense_1/kernel`, not `lenet/dense_10/kernel`. Any
     other is a regex that is searched in the path: "dense_1.*" matches both.
 
-    Raises:
-        ValueError: it is no regex.
-
     Example:
         >>> matches_path("dense_1", "lenet/dense_10/kernel")
         False
     """
     if not REGEX.search(pattern):
         return f"/{pattern.strip('/')}/" in f"/{path}/"
-    try:
-        return re.search(pattern, path) is not None
-    except re.error as error:
-        raise ValueError(
-            f"{pattern!r} is no regex: {error}; expected one, or parts of a path. "
-            f"Write {re.escape(pattern)!r} for these characters themselves."
-        ) from error
+    return re.search(pattern, path) is not None
 
 
 def _unprunable(location: Location, wanted: list[Any]) -> str | None:
@@ -203,8 +190,12 @@ def _is_predicate(each: Any) -> bool:
 def _names(each: Any, location: Location) -> bool:
     """Returns whether a filter names a variable itself, not only the layer that holds it."""
     if isinstance(each, str):
-        # "rel_embedding", not "encoder" nor ".*"
-        return matches_path(each, location.variable.name) and not matches_path(each, "")
+        # "rel_embedding" and "encoder/rel_embedding", not "encoder" nor ".*"
+        paths = (location.variable.name, location.path, location.full_path)
+        return any(
+            matches_path(each, path) and not matches_path(each, path.rpartition("/")[0])
+            for path in paths
+        )
     return _is_predicate(each) and matches(each, location)
 
 

@@ -45,6 +45,11 @@ class Location:
         return "/".join(str(owner.name) for owner in self.owners)
 
     @property
+    def full_path(self) -> str:
+        """The path with the names of all layers around it, such as `two/user/hidden/kernel`."""
+        return f"{self.place}/{self.variable.name}"
+
+    @property
     def kind(self) -> str:
         """One of embedding, attention, recurrent, convolution, feed_forward."""
         if self.variable.name.endswith("embeddings"):

@@ -100,11 +100,11 @@ def project_averages(model: keras.layers.Layer) -> None:
     So what Keras makes of them is pruned too: at the end of a fit, in an evaluation
     (`SwapEMAWeights`) and in a file.
     """
-    has_own = getattr(model, "optimizer", None) is not None
-    for holder in (model,) if has_own else walk.models_sharing([model]):
-        for optimizer in optimizers.of_model(holder):
-            for variable, average in optimizers.averages(optimizer):
-                _put_average_on_mask(variable, average)
+    pairs = optimizers.find_averages(model)
+    masked = {id(weight.variable) for weight in find(model)} if pairs else set()
+    for variable, average in pairs:
+        if id(variable) in masked:
+            _put_average_on_mask(variable, average)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ no operation in the forward pass, no training step of its own and no callback.
 """
 
 import contextlib
-import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,7 @@ from kprune._keras import backend, saving, state, step_variables, walk
 from kprune._masking import lora, storing
 from kprune._masking.locations import Location
 from kprune._masking.weight import Weight
+from kprune._support import warning
 
 _NAME = "masks"
 _WITHOUT_MASKS = (
@@ -109,7 +109,7 @@ class Masks(keras.layers.Layer):
         if len(store.keys()):
             storing.load(store, self._by_path(), "masks")
         else:
-            warnings.warn(_WITHOUT_MASKS, stacklevel=2)
+            warning.warn(_WITHOUT_MASKS)
 
     def _by_path(self) -> dict[str, keras.Variable]:
         found = storing.paths(self.owner(), self.locations)
@@ -145,17 +145,16 @@ def on_mask(variable: keras.Variable) -> OnMask | None:
 
 def _warn_of_legacy_saving(model: keras.layers.Layer) -> None:
     if holders(model):
-        warnings.warn(
+        warning.warn(
             f"A file of the old format (.h5) holds the weights of {model.name} with their zeros, "
             'but no masks. Write model.save("model.keras") or '
             'model.save_weights("model.weights.h5") to keep the masks too.',
-            stacklevel=2,
         )
 
 
 def _warn_of_legacy_loading(model: keras.layers.Layer) -> None:
     if holders(model):
-        warnings.warn(_WITHOUT_MASKS, stacklevel=2)
+        warning.warn(_WITHOUT_MASKS)
 
 
 saving.extend_legacy_files(_warn_of_legacy_saving, _warn_of_legacy_loading)

@@ -1,7 +1,6 @@
 """Marks single layers that get masks once they are built."""
 
 import contextlib
-import warnings
 from typing import Any, TypeVar
 
 import keras
@@ -9,7 +8,7 @@ import keras
 from kprune import patterns
 from kprune._keras import backend, compiled, hooks, models, state, walk
 from kprune._masking import filters, masks
-from kprune._support import signatures
+from kprune._support import signatures, warning
 
 L = TypeVar("L", bound=keras.layers.Layer)
 
@@ -128,9 +127,7 @@ def _explain_lack(layer: keras.layers.Layer) -> str:
 def _add_masks_after_build(layer: keras.layers.Layer) -> None:
     """Adds masks to a layer that has been built; warns if it has no kernel."""
     if not _add_masks(layer) and _lacks_kernel(layer):
-        warnings.warn(
-            f"{_explain_lack(layer)} Write the layer without kprune.Pruned.", stacklevel=2
-        )
+        warning.warn(f"{_explain_lack(layer)} Write the layer without kprune.Pruned.")
 
 
 def _add_masks(layer: keras.layers.Layer) -> bool:

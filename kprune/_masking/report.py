@@ -1,6 +1,8 @@
 """The report: what was pruned, what was not, and why."""
 
+import collections
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -18,7 +20,7 @@ class PrunedWeight:
     """One masked weight.
 
     Args:
-        path: the variable's path in the model.
+        path: the variable's path; where two are equal, with the names of all layers around it.
         label: its class.
         kind: embedding, attention, recurrent, convolution or feed_forward.
         pattern: what of it is cut as one piece.
@@ -210,23 +212,22 @@ def report(model: keras.Model) -> Report:
     reasons = {id(location.variable): reason for location, reason in others}
     labels = dict(zip(map(id, prunable), filters.labels(prunable, "layer"), strict=True))
     label_of = {id(location.variable): labels[id(location)] for location in prunable}
+    located = list(locations.locate(model))
     pruned, unpruned = [], []
-    for location in locations.locate(model):
+    for location, path in zip(located, _distinct_paths(located), strict=True):
         variable, size = location.variable, int(np.prod(location.variable.shape))
         weight = masked.get(id(variable))
         if weight is not None:
-            pruned.append(_of_mask(weight))
+            pruned.append(_of_mask(weight, path))
         elif not masked and (id(variable) not in reasons or _is_int8_kernel(location)):
             kept = int(np.count_nonzero(backend.read(variable)))
             label = label_of.get(id(variable), location.place)
             pruned.append(
-                PrunedWeight(
-                    location.path, label, location.kind, "", tuple(variable.shape), size, kept, 0
-                )
+                PrunedWeight(path, label, location.kind, "", tuple(variable.shape), size, kept, 0)
             )
         else:
             reason = reasons.get(id(variable), "left out by kprune.wrap")
-            unpruned.append(UnprunedWeight(location.path, tuple(variable.shape), size, reason))
+            unpruned.append(UnprunedWeight(path, tuple(variable.shape), size, reason))
     return Report(model.name, tuple(pruned), tuple(unpruned))
 
 
@@ -236,7 +237,17 @@ def _is_int8_kernel(location: locations.Location) -> bool:
     return is_int8 and filters.KERNEL.search(location.path) is not None
 
 
-def _of_mask(weight: Weight) -> PrunedWeight:
+def _distinct_paths(located: Sequence[locations.Location]) -> list[str]:
+    """Returns the path of each variable; those of two towers differ by the layers around them."""
+    counts = collections.Counter(each.path for each in located)
+    full = filters.labels(located, "weight")
+    return [
+        each.path if counts[each.path] == 1 else name
+        for each, name in zip(located, full, strict=True)
+    ]
+
+
+def _of_mask(weight: Weight, path: str) -> PrunedWeight:
     alive = weight.alive()
     kept = int(np.count_nonzero(alive))
     values, masked = weight.values().reshape(-1), alive.reshape(-1)
@@ -245,7 +256,7 @@ def _of_mask(weight: Weight) -> PrunedWeight:
     name = type(weight.pattern).__name__.lower()
     arguments = ", ".join(str(value) for value in weight.pattern.get_config().values())
     return PrunedWeight(
-        path=weight.path,
+        path=path,
         label=weight.label,
         kind=weight.location.kind,
         pattern=f"{name}({arguments})" if arguments else name,

@@ -5,7 +5,6 @@ between the model that was saved and the one that loads; the place of a weight i
 not.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib import parse
@@ -15,6 +14,7 @@ import numpy as np
 
 from kprune._keras import saving, step_variables
 from kprune._masking.locations import Location
+from kprune._support import warning
 from kprune._support.typing import Array
 
 
@@ -80,17 +80,15 @@ def load(store: Any, variables: Mapping[str, keras.Variable], what: str) -> None
     for path, array in arrays.items():
         step_variables.assign(variables[path], array)
     if missing:
-        warnings.warn(
+        warning.warn(
             f"The file has no {what} of {_listed(missing)}, which stay as they are. If that is "
             "not meant, write kprune.wrap(model) with the include= and exclude= of the saved "
             "model.",
-            stacklevel=3,
         )
     if others:
-        warnings.warn(
+        warning.warn(
             f"The file has {what} of {_listed(others)}, which are not wrapped here and lose their "
             "zeros in training. Write kprune.wrap(model) before model.load_weights to keep them.",
-            stacklevel=3,
         )
 
 

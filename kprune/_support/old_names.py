@@ -1,8 +1,9 @@
 """Finds what had another public name before 0.2, and warns with the new one."""
 
 import importlib
-import warnings
 from typing import Any
+
+from kprune._support import warning
 
 # Old name: new name, both below `kprune`. Names of modules stand for what was public in them.
 RENAMED = {
@@ -44,10 +45,9 @@ def find(name: str) -> Any:
     if name in RENAMED:
         new = RENAMED[name]
         shown = f"kprune.{new}" if "._" not in f".{new}" else "kprune.criteria"
-        warnings.warn(
+        warning.warn(
             f"kprune.{name} is now {shown}; the old name will be removed in 0.3.",
             DeprecationWarning,
-            stacklevel=3,
         )
         found: Any = importlib.import_module("kprune")
         for part in new.split("."):

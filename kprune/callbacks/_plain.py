@@ -9,7 +9,7 @@ import numpy as np
 
 from kprune._support.typing import Array
 
-_ARRAY = "array"
+_ARRAY = "kprune/array"  # no name of an attribute, nor likely a key of a user
 
 
 def is_plain(value: Any) -> bool:

@@ -1,7 +1,6 @@
 """Keeps what Keras's own callbacks restore and write on the masks, or says that it is not."""
 
 import dataclasses
-import warnings
 from typing import Any
 
 import keras
@@ -9,6 +8,7 @@ import numpy as np
 
 from kprune._keras import fits
 from kprune._masking import masked_weights
+from kprune._support import warning
 
 
 @dataclasses.dataclass
@@ -50,12 +50,11 @@ class Epochs:
         sparsity = self.sparsities.get(epoch, last)
         if abs(sparsity - last) < 1e-9:
             return
-        warnings.warn(
+        warning.warn(
             f"{type(callback).__name__} {verb} the weights of epoch {epoch + 1}, the best by "
             f"{callback.monitor}, which was pruned to {sparsity:.1%}; the masks are pruned to "
             f"{last:.1%}. To have the best epoch at the final sparsity, write "
             f'kprune.callbacks.BestEpoch("{callback.monitor}") in its place.',
-            stacklevel=4,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from kprune._keras import fits, training_state
-from kprune._support import signatures, validation
+from kprune._support import atomic, signatures, validation
 from kprune.callbacks import _plain
 
 __all__ = ["Backup"]
@@ -120,14 +120,12 @@ class Backup(keras.callbacks.Callback):
             "callbacks": {name: _read(callback) for name, callback in named.items()},
         }
         _plain.save(folder, state)
-        for path in (*folder.iterdir(), folder):
-            _flush(path)
+        atomic.flush(folder)
         before = self._find_saved()
+        # There already in a fit after one that was kept.
         target = self.directory / f"{_DONE}{epoch}"
-        if target.exists():  # a fit of more epochs, after one that was kept
-            shutil.rmtree(target)
-        folder.rename(target)
-        _flush(self.directory)
+        atomic.replace(folder, target, self.directory / f"{_TEMPORARY}{epoch}")
+        _remove(self.directory, _TEMPORARY)
         for each in before.values():
             if each != target:
                 _discard(each)
@@ -164,20 +162,6 @@ def _read(callback: keras.callbacks.Callback) -> dict[str, Any]:
 def _write(callback: keras.callbacks.Callback, values: dict[str, Any]) -> None:
     for name, value in values.items():
         setattr(callback, name, value)
-
-
-def _flush(path: Path) -> None:
-    """Waits until a file or folder is on the disk, so that a power cut after the rename is safe."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def _discard(folder: Path) -> None:

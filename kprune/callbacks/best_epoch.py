@@ -1,7 +1,6 @@
 """Restores the best weights among the epochs at the final sparsity."""
 
 import re
-import warnings
 from typing import Any, Literal
 
 import keras
@@ -9,7 +8,7 @@ import numpy as np
 
 from kprune._keras import backend
 from kprune._masking import masked_weights
-from kprune._support import registration, signatures, validation
+from kprune._support import registration, signatures, validation, warning
 from kprune._support.typing import Array
 
 __all__ = ["BestEpoch"]
@@ -114,12 +113,11 @@ class BestEpoch(keras.callbacks.Callback):
             weights = masked_weights.require(self.model)
             present = 1 - sum(each.kept() for each in weights) / sum(each.size for each in weights)
             wanted = "" if self.sparsity is None else f" and a sparsity of {self.sparsity}"
-            warnings.warn(
+            warning.warn(
                 f"No epoch had {self.monitor} in its logs{wanted}, so the last weights stay, "
                 f"pruned to {present:.4f}. Write BestEpoch({self.monitor!r}), which takes the "
                 "highest sparsity of the fit, and model.fit(validation_data=...) for names that "
                 "begin with val_.",
-                stacklevel=2,
             )
             return
         for variable, value in zip(self.model.weights, self._best, strict=True):

@@ -1,13 +1,12 @@
 """Prunes along a schedule during `fit`."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from kprune import allocations, criteria, pruning, refits, schedules
 from kprune._keras import fits
 from kprune._masking import masked_weights
-from kprune._support import signatures
+from kprune._support import signatures, warning
 from kprune.callbacks import _clock, _scheduled
 from kprune.training import accumulation
 
@@ -107,12 +106,11 @@ class Pruning(_scheduled.Scheduled[schedules.Schedule]):
         due = schedule.grid(step)
         if clock.epoch or step <= begin or due is None or self._sparsity >= schedule(due):
             return
-        warnings.warn(
+        warning.warn(
             f"The optimizer has already made {step} steps, so begin_step={begin} is in the past "
             f"and the model is pruned to {schedule(due):.1%} at once. Give the schedule's steps "
             "as fractions of this fit, which the defaults are (begin_step=0.0), or compile the "
             "model again.",
-            stacklevel=2,
         )
 
     def _warn_if_steep(self, schedule: schedules.Schedule) -> None:
@@ -127,10 +125,9 @@ class Pruning(_scheduled.Scheduled[schedules.Schedule]):
         if frequency == 1:
             advice = f"a later end_step, or model.fit(epochs=...) with more than {end} steps"
         if count < FEWEST_UPDATES and schedule(begin) < schedule(end):
-            warnings.warn(
+            warning.warn(
                 f"The masks are updated {count} times between step {begin} and step {end}, which "
                 f"raises the sparsity to {schedule(end):.1%} in jumps. Write {advice}.",
-                stacklevel=2,
             )
 
     def _warn_if_long(self, schedule: schedules.Schedule, last: int) -> None:
@@ -138,9 +135,8 @@ class Pruning(_scheduled.Scheduled[schedules.Schedule]):
         due, end = schedule.grid(last), int(schedule.end_step)
         reached = 0.0 if due is None else schedule(due)
         self._is_told = True
-        warnings.warn(
+        warning.warn(
             f"The schedule ends at step {end}, and this fit at step {last}: the model will be "
             f"pruned to {reached:.1%}, not to {schedule(end):.1%}. Write "
             f"{schedule.advise_end(last)}, or train for more epochs.",
-            stacklevel=2,
         )

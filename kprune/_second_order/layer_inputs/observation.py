@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from kprune._masking import masked_weights
 from kprune._masking.locations import Location
 from kprune._masking.weight import Weight
 from kprune._second_order.layer_inputs import gram_matrices, readers
-from kprune._support import memory
+from kprune._support import memory, warning
 from kprune._support.typing import Array
 
 
@@ -218,11 +217,10 @@ def _make_empty(weight: Weight) -> gram_matrices.SplitGram:
 def _assume_uncorrelated(weight: Weight, split: gram_matrices.SplitGram) -> None:
     for gram in (split.fit, split.held_out):
         gram.total = np.full(gram.rows, gram.samples / 2)
-    warnings.warn(
+    warning.warn(
         f"{weight.path}: the inputs of a {type(weight.location.layer).__name__} cannot be read, "
         "and count as uncorrelated, of power one. A reader for this layer is a function in "
         "kprune.criteria.READERS; kprune.wrap(model, exclude=...) leaves it out.",
-        stacklevel=2,
     )
 
 
