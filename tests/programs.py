@@ -29,7 +29,7 @@ def run(program, *arguments, directory=None, good=True):
         status = ask(command, cwd, *outputs)
         stdout, stderr = (Path(each).read_text() for each in outputs)
     assert (status == 0) == good, stderr
-    assert "Warning" not in stderr
+    assert "Warning" not in stderr, stderr
     return stdout if good else stdout + stderr
 
 

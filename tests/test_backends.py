@@ -12,7 +12,7 @@ HERE = pathlib.Path(__file__).parent
 BACKENDS = "tensorflow", "jax", "torch"
 
 
-def run(backend, *arguments):
+def assert_runs(backend, *arguments):
     """Runs Python on a backend; the tests' helpers can be imported."""
     path = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": path}
@@ -31,20 +31,20 @@ def test_pruning_imports_no_tensorflow(backend):
         "print(kprune.prune(model, 0.5))\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
-    run(backend, "-c", program)
+    assert_runs(backend, "-c", program)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_battery(backend):
     options = "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-c", HERE.parent / "setup.cfg"
-    run(backend, "-m", "pytest", *options, HERE / "backends" / "battery.py")
+    assert_runs(backend, "-m", "pytest", *options, HERE / "backends" / "battery.py")
 
 
 def test_every_backend_prunes_alike(tmp_path):
     """Masks are the same, and moved survivors are within rounding of the forward pass."""
     found = {}
     for backend in BACKENDS:
-        run(backend, HERE / "backends" / "one_shot.py", tmp_path / f"{backend}.npz")
+        assert_runs(backend, HERE / "backends" / "one_shot.py", tmp_path / f"{backend}.npz")
         found[backend] = dict(np.load(tmp_path / f"{backend}.npz"))
     for backend in BACKENDS[1:]:
         assert found[backend].keys() == found["tensorflow"].keys()

@@ -55,7 +55,7 @@ def finish(process, path):
     return dict(np.load(path))
 
 
-def compare(found, alone, replicas):
+def assert_alike(found, alone, replicas):
     """Every replica has the masks of one device, and its values within rounding."""
     assert found.keys() == alone.keys()
     for name, copies in found.items():
@@ -79,7 +79,7 @@ def alone(tmp_path_factory):
 
 def test_two_replicas(alone, tmp_path):
     path = tmp_path / "mirrored.npz"
-    compare(finish(start(SCRIPTS["mirrored"], path), path), alone["tensorflow"], replicas=2)
+    assert_alike(finish(start(SCRIPTS["mirrored"], path), path), alone["tensorflow"], replicas=2)
 
 
 def free_ports(count):
@@ -104,11 +104,11 @@ def test_two_workers(alone, tmp_path):
         for index, path in enumerate(paths)
     ]
     for process, path in zip(running, paths, strict=True):
-        compare(finish(process, path), alone["tensorflow"], replicas=1)
+        assert_alike(finish(process, path), alone["tensorflow"], replicas=1)
 
 
 def test_two_devices_of_jax(alone, tmp_path):
     path = tmp_path / "parallel.npz"
     flags = "--xla_force_host_platform_device_count=2"
     process = start(SCRIPTS["parallel"], path, KERAS_BACKEND="jax", XLA_FLAGS=flags)
-    compare(finish(process, path), alone["jax"], replicas=2)
+    assert_alike(finish(process, path), alone["jax"], replicas=2)

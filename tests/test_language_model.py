@@ -224,12 +224,18 @@ def test_the_study_computes_each_row_once(tmp_path):
         "--steps=6",
         "--sampled_words=4",
         "--learning_rate=0.01",
+        "--allocation=class_uniform",
         f"--cache={tmp_path / 'cache'}",
         f"--json={tmp_path / 'rows.json'}",
         f"--figure={tmp_path / 'sizes.png'}",
     )
     settings = {"text": "Penn Treebank", "epochs": 1, "streams": 2, "steps": 6, "dropout": 0.0}
-    settings |= {"learning_rate": 0.01, "sampled_words": 4, "allocation": "class_blind", "seed": 0}
+    settings |= {
+        "learning_rate": 0.01,
+        "sampled_words": 4,
+        "allocation": "class_uniform",
+        "seed": 0,
+    }
     words = len(corpus.load(str(tmp_path)).vocabulary)
     sizes = {width: equal_sizes.parameters(words, width) for width in (3, 6)}
     known = [

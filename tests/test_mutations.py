@@ -124,8 +124,8 @@ def grown():
 
 
 @pytest.mark.filterwarnings("ignore")  # of Keras, about values that the mutation made
-def attempt(files, kinds, read, path, numbers):
-    """Reads mutated files, and returns how often each kind of mutation ended how."""
+def assert_documented(files, kinds, read, path, numbers):
+    """Fails where a mutated file is not read or refused in time; counts the ends by kind."""
     ends = collections.Counter()
     longest = 0.0
     growth_since = grown()
@@ -179,7 +179,7 @@ KINDS = {
 def test_changed_files_are_read_or_refused(suffix, request, tmp_path):
     kinds, read = KINDS[suffix]
     files = request.getfixturevalue(f"{suffix}_files")
-    ends = attempt(files, kinds, read, tmp_path / f"file.{suffix}", range(300))
+    ends = assert_documented(files, kinds, read, tmp_path / f"file.{suffix}", range(300))
     assert {kind for kind, _ in ends} == {each.__name__ for each in kinds}
 
 
@@ -188,7 +188,7 @@ def test_changed_files_are_read_or_refused(suffix, request, tmp_path):
 def test_twenty_thousand_changed_files_are_read_or_refused(suffix, request, tmp_path):
     kinds, read = KINDS[suffix]
     files = request.getfixturevalue(f"{suffix}_files")
-    attempt(files, kinds, read, tmp_path / f"file.{suffix}", range(20_000))
+    assert_documented(files, kinds, read, tmp_path / f"file.{suffix}", range(20_000))
 
 
 def test_sound_files_are_read(kprune_files, tflite_files, keras_files, tmp_path):

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from absl import app
+from absl import app, flags
+
+OPTIMIZERS = flags.DEFINE_list("optimizers", [], "Which optimizers. Default: all.")
 
 Make = Callable[..., Any]
 
@@ -112,7 +114,9 @@ def main(_: list[str]) -> None:
     ways = make_ways()
     print("| | " + " | ".join(ways) + " |")
     print("|---|" + "---|" * len(ways))
-    for name, make in find_optimizers().items():
+    found = find_optimizers()
+    for name in OPTIMIZERS.value or found:
+        make = found[name]
         cells = []
         for options, compiled, policy in ways.values():
             with warnings.catch_warnings():

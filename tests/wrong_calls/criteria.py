@@ -14,7 +14,7 @@ BY_DATA = {
     "SparseGPT": C.SparseGPT,
     "Saliency": C.Saliency,
 }
-LABELLED = {"OBD", "Saliency"}
+LABELLED = ("OBD", "Saliency")
 
 
 def _data(name, x, y):
