@@ -2,6 +2,8 @@
 
 import itertools
 
+import pytest
+
 
 def pairs(combination):
     """The pairs of choices in a combination, each with the number of its factor."""
@@ -21,3 +23,25 @@ def combinations(*factors):
         chosen.append(max(product, key=lambda each: len(pairs(each) & missing)))
         missing -= pairs(chosen[-1])
     return chosen
+
+
+def quick_or_slow(quick, *factors):
+    """Returns the parameters of the full product, of which all but the quick ones are slow tests.
+
+    Args:
+        quick: combinations that run each time; those of `combinations`, or fewer where one of each
+            choice shows the point.
+        factors: the choices of each factor.
+    """
+    quick = list(quick)
+    product = itertools.product(*factors)
+    return [
+        pytest.param(*each, marks=() if each in quick else pytest.mark.slow) for each in product
+    ]
+
+
+def each_once(*factors):
+    """Returns combinations in which every choice is met once: the shorter factors go round."""
+    length = max(map(len, factors))
+    rounds = [itertools.islice(itertools.cycle(factor), length) for factor in factors]
+    return list(zip(*rounds, strict=True))

@@ -71,9 +71,12 @@ def test_the_layers_are_found():
     assert {"RandomFlip", "RandomContrast", "GaussianNoise", "Dropout", "MixUp"} <= set(RANDOM)
 
 
-@pytest.mark.parametrize("name", RANDOM)
-def test_a_saved_model_with_every_random_layer(name, tmp_path):
-    model = network("sequential", make(name))
+@pytest.mark.parametrize(
+    "names", [pytest.param([name], marks=pytest.mark.slow) for name in RANDOM] + [list(RANDOM)]
+)
+def test_a_saved_model_with_every_random_layer(names, tmp_path):
+    """Together, and each by itself."""
+    model = network("sequential", *map(make, names))
     kprune.prune(model, 0.5)
     report = kprune.export.to_saved_model(kprune.strip(model), tmp_path / "saved")
     assert report.max_difference < 1e-4

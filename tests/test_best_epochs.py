@@ -4,6 +4,7 @@ import itertools
 
 import keras
 import numpy as np
+import pairwise
 import pytest
 from models import compiled, mlp
 
@@ -47,7 +48,11 @@ def averaging(**kwargs):
     return keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.9, **kwargs)
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+ORDERS = list(itertools.permutations(range(3)))
+OPTIMIZERS = ["plain", "overwrite", "scaled"]
+
+
+@pytest.mark.parametrize("order", pairwise.quick_or_slow([(each,) for each in ORDERS[::2]], ORDERS))
 def test_swapped_averages_are_pruned_in_every_order(order, data, tmp_path):
     model = kprune.wrap(compiled(mlp(), averaging()))
     callbacks = [
@@ -61,8 +66,12 @@ def test_swapped_averages_are_pruned_in_every_order(order, data, tmp_path):
     assert sum(zeros(written)) == round(0.8 * 256)
 
 
-@pytest.mark.parametrize("swap", [False, True])
-@pytest.mark.parametrize("optimizer", ["plain", "overwrite", "scaled"])
+@pytest.mark.parametrize(
+    ("optimizer", "swap"),
+    pairwise.quick_or_slow(
+        pairwise.each_once(OPTIMIZERS, [False, True]), OPTIMIZERS, [False, True]
+    ),
+)
 def test_a_plain_fit_with_averages_keeps_the_zeros(optimizer, swap, data):
     made = averaging(ema_overwrite_frequency=3) if optimizer == "overwrite" else averaging()
     if optimizer == "scaled":

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pairwise
 import pytest
 
 import kprune
@@ -119,8 +120,13 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("quantization", [None, "float16", "dynamic"])
-@pytest.mark.parametrize("kind", MODELS)
+PRECISIONS = [None, "float16", "dynamic"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "quantization"),
+    pairwise.quick_or_slow(pairwise.each_once(list(MODELS), PRECISIONS), MODELS, PRECISIONS),
+)
 def test_every_kernel_is_found(kind, quantization):
     model = drawn(MODELS[kind]())
     found = names(model, quantization)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pairwise
 import pytest
 
 import kprune
@@ -20,6 +21,9 @@ CRITERIA = {
 }
 
 
+POLICIES = ["mixed_float16", "mixed_bfloat16", "float16"]
+
+
 def prune(policy, name):
     keras.config.set_dtype_policy(policy)
     generator = np.random.default_rng(0)
@@ -34,8 +38,10 @@ def prune(policy, name):
     return np.concatenate([weight.alive().reshape(-1) for weight in kprune.masked_weights(model)])
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    pairwise.quick_or_slow(pairwise.each_once(POLICIES, list(CRITERIA)), POLICIES, CRITERIA),
+)
 def test_masks_are_nearly_those_of_float32(policy, name):
     expected = prune("float32", name)
     agreement = np.mean(prune(policy, name) == expected)

@@ -4,11 +4,16 @@ import copy
 
 import keras
 import numpy as np
+import pairwise
 import pytest
 
 import kprune
 
 layers = keras.layers
+
+
+KINDS = ["dense", "einsum", "convolution", "embedding"]
+FIRST = ["wrap", "lora"]
 
 
 def network(kind):
@@ -52,8 +57,9 @@ def enable(model):
     return compiled(model)
 
 
-@pytest.mark.parametrize("first", ["wrap", "lora"])
-@pytest.mark.parametrize("kind", ["dense", "einsum", "convolution", "embedding"])
+@pytest.mark.parametrize(
+    ("kind", "first"), pairwise.quick_or_slow(pairwise.each_once(KINDS, FIRST), KINDS, FIRST)
+)
 def test_what_is_computed_and_saved_is_sparse(kind, first, tmp_path):
     model = network(kind)
     if first == "lora":

@@ -9,6 +9,7 @@ import sys
 
 import keras
 import numpy as np
+import pairwise
 import pytest
 import tensorflow as tf
 
@@ -156,8 +157,9 @@ def assert_same(old, new, x=None):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize(
+    ("make", "form"), pairwise.quick_or_slow(pairwise.each_once(MODELS, list(FORMS)), MODELS, FORMS)
+)
 def test_predictions_and_masks(make, form, tmp_path):
     old = draw_weights(make())
     before = old.get_weights()

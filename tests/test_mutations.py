@@ -179,7 +179,7 @@ KINDS = {
 def test_changed_files_are_read_or_refused(suffix, request, tmp_path):
     kinds, read = KINDS[suffix]
     files = request.getfixturevalue(f"{suffix}_files")
-    ends = assert_documented(files, kinds, read, tmp_path / f"file.{suffix}", range(300))
+    ends = assert_documented(files, kinds, read, tmp_path / f"file.{suffix}", range(120))
     assert {kind for kind, _ in ends} == {each.__name__ for each in kinds}
 
 

@@ -1,6 +1,4 @@
-"""Prunes the same networks by every method at once, and writes what is left: one file a backend."""
-
-import sys
+"""Prunes the same networks by every method at once."""
 
 import keras
 import numpy as np
@@ -68,7 +66,3 @@ def prune_by_all():
     model = network()
     kprune.recalibrate_batch_norm(model, data()[0])
     return found
-
-
-if __name__ == "__main__":
-    np.savez(sys.argv[1], **prune_by_all())
