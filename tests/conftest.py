@@ -9,6 +9,12 @@ import keras
 import numpy as np
 import pytest
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    # Most of the time of a small fit is its trace, of which this is a seventh.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 
 def pytest_collection_finish() -> None:
     """Takes what was imported out of garbage collection."""

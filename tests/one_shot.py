@@ -30,8 +30,7 @@ def network():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.1), loss)
     generator = np.random.default_rng(1)
-    for variable in model.weights:
-        variable.assign(generator.normal(size=variable.shape) * 0.3)
+    model.set_weights([generator.normal(size=each.shape) * 0.3 for each in model.weights])
     return model
 
 
@@ -52,17 +51,20 @@ def methods():
 
 def prune_by_all():
     """Returns the values of every masked weight after every method and pattern."""
-    found = {}
-    for name, criterion, choices in methods():
-        model = network()
-        kprune.prune(model, SPARSITY, criterion, **choices)
+    found, model = {}, network()
+    start = model.get_weights()
+
+    def note(name):
         for weight in kprune.masked_weights(model):
             found[f"{name}: {weight.path}"] = np.array(weight.values())
+        kprune.strip(model)
+        model.set_weights(start)
+
+    for name, criterion, choices in methods():
+        kprune.prune(model, SPARSITY, criterion, **choices)
+        note(name)
     for pattern in kprune.patterns.MEMBERS:
-        model = kprune.wrap(network(), pattern=pattern)
+        kprune.wrap(model, pattern=pattern)
         kprune.prune(model, 0.5)
-        for weight in kprune.masked_weights(model):
-            found[f"{pattern}: {weight.path}"] = np.array(weight.values())
-    model = network()
-    kprune.recalibrate_batch_norm(model, data()[0])
+        note(pattern)
     return found

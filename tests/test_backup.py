@@ -26,10 +26,16 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(ours, theirs, err_msg=str(place))
 
 
-def kill_at_random(directory, kills, seed=0):
+def kill_at_random(directory, kills, seed=0, earliest=0.2):
     """Trains in processes of which each is killed at a random time of a whole training's length.
 
     A training that ends before its kill is compared and begun anew.
+
+    Args:
+        directory: of the backups and results.
+        kills: how many.
+        seed: of the times.
+        earliest: of the length of a whole training, the first tenths of which are its trace.
 
     Returns:
         How many kills met a training with a state on the disk, and how many trainings ended early.
@@ -54,7 +60,7 @@ def kill_at_random(directory, kills, seed=0):
     killed = resumed = ended = 0
     while killed < kills:
         process = start("killed")
-        process.join(generator.uniform(0.2, 1.0) * length)
+        process.join(generator.uniform(earliest, 1.0) * length)
         process.kill()
         process.join()
         if process.exitcode == 0:
@@ -78,7 +84,7 @@ def importable(monkeypatch):
 
 
 def test_kills_at_random_times(importable, tmp_path):
-    resumed, _ = kill_at_random(tmp_path / "kills", 2, seed=3)
+    resumed, _ = kill_at_random(tmp_path / "kills", 2, seed=3, earliest=0.8)
     assert resumed
 
 

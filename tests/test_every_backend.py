@@ -6,12 +6,11 @@
 import contextlib
 import copy
 import math
-import os
 import pickle
 
 import keras
 import numpy as np
-import one_shot
+import pairwise
 import pytest
 from keras import layers, ops
 from models import compiled, mlp
@@ -29,14 +28,6 @@ OPTIMIZERS = {
     "loss scaling": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)),
     "accumulation": lambda: keras.optimizers.Adam(0.01, gradient_accumulation_steps=2),
 }
-
-
-def test_every_method_at_once():
-    """`test_backends.py` compares what it leaves with what TensorFlow leaves."""
-    pruned = one_shot.prune_by_all()
-    assert all(np.isfinite(each).all() for each in pruned.values())
-    if "ONE_SHOT" in os.environ:
-        np.savez(os.environ["ONE_SHOT"], **pruned)
 
 
 class Zeros(keras.callbacks.Callback):
@@ -90,7 +81,10 @@ def test_other_loops_of_keras(options, data):
     assert fit(model, data, kprune.callbacks.Pruning(SCHEDULE))[-1] > 0.79
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
+POLICIES = ["mixed_bfloat16", "mixed_float16", "bfloat16"]
+
+
+@pytest.mark.parametrize("policy", pairwise.quick_or_slow([("mixed_float16",)], POLICIES))
 def test_every_precision(policy, data):
     keras.config.set_dtype_policy(policy)
     model = kprune.wrap(compiled(mlp()))

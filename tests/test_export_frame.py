@@ -8,6 +8,7 @@ import random
 
 import keras
 import numpy as np
+import pairwise
 import pytest
 from test_export import network
 
@@ -316,16 +317,12 @@ PATTERNS = {"dense": None, "unstructured": "unstructured", "blocks of 4": "tflit
 PATTERNS["blocks of 16"] = "tflite_dynamic"
 
 
-QUICK_CASES = (matrices, "unstructured"), (convolutions, "blocks of 4")
+BUILDS = [matrices, convolutions]
 
 
 @pytest.mark.parametrize(
     ("build", "pattern"),
-    [
-        pytest.param(build, name, marks=[] if (build, name) in QUICK_CASES else pytest.mark.slow)
-        for build in (matrices, convolutions)
-        for name in PATTERNS
-    ],
+    pairwise.quick_or_slow([(convolutions, "blocks of 4")], BUILDS, PATTERNS),
 )
 def test_check_says_what_to_tflite_writes(build, pattern, tmp_path, monkeypatch):
     """In every precision and for every target; converted once each, and not run."""

@@ -215,6 +215,7 @@ def test_the_program_trains_prunes_and_goes_on(tmp_path):
     assert found == pytest.approx(rows["pruned"]["test"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_study_computes_each_row_once(tmp_path):
     tiny = (
         f"--data_dir={write(tmp_path)}",

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pairwise
 import pytest
 from models import compiled
 
@@ -40,7 +41,10 @@ KINDS = {  # what makes it, and how many recurrent kernels it has
 COMPILED = "lstm", "attention"  # the others train eagerly: a trace takes seconds
 
 
-@pytest.mark.parametrize("kind", KINDS)
+QUICK = [("lstm",), ("bidirectional",), ("stacked cells",), ("convolutional",), ("attention",)]
+
+
+@pytest.mark.parametrize("kind", pairwise.quick_or_slow(QUICK, KINDS))
 def test_kernels_and_recurrent_kernels_are_separate_classes(kind, tmp_path):
     make, count = KINDS[kind]
     steps = keras.Input((3, 6))

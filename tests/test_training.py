@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pairwise
 import pytest
 import tensorflow as tf
 from models import compiled, mlp
@@ -43,7 +44,11 @@ def values(model):
     return [np.array(weight.values()) for weight in masked_weights.require(model)]
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+# Others are in `test_every_backend.py`.
+QUICK = [("momentum with decay",), ("adam with clipping",), ("muon",), ("accumulation",), ("ema",)]
+
+
+@pytest.mark.parametrize("name", pairwise.quick_or_slow(QUICK, OPTIMIZERS))
 def test_every_optimizer(name, data):
     model = compiled(mlp(), OPTIMIZERS[name]())
     model.fit(*data, batch_size=16, epochs=1, verbose=0)  # moments of weights that will go
@@ -51,8 +56,6 @@ def test_every_optimizer(name, data):
     kprune.prune(model, 0.7)
     before = values(model)
     model.fit(*data, batch_size=16, epochs=2, verbose=0)
-    if name == "ema":  # a fit without `Pruning` ends with averages, which know no masks
-        kprune.project(model)
     check(model, before)
 
 

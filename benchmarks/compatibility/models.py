@@ -1,9 +1,10 @@
 """Prunes models of every form, saves and loads them, and prints what was found and what not.
 
-    python -m benchmarks.compatibility.models [--group=layers|hub|applications]
+    python -m benchmarks.compatibility.models [--group=layers|hub|applications] [--names=Xception]
 
 Each model is wrapped, trained for one step that prunes it to 50 %, saved, loaded and wrapped again,
-loaded in a process without kprune, and stripped. The tables are those of docs/compatibility.md.
+loaded in a process without kprune, stripped, and exported to TFLite where TensorFlow's converter
+takes the dense model. The tables are those of docs/compatibility.md.
 """
 
 import collections
@@ -46,6 +47,8 @@ print("RESULT" + json.dumps(found))
 
 GROUP = flags.DEFINE_enum("group", "layers", ["layers", "hub", "applications"], "Which models.")
 
+NAMES = flags.DEFINE_list("names", [], "Which models of the group. Default: all.")
+
 
 @dataclasses.dataclass
 class Row:
@@ -57,6 +60,8 @@ class Row:
         skipped: the other float weights of two axes or more: name and reason.
         outcome: "yes", "no kernel", or the first thing that went wrong.
         zeros: of each weight in the file.
+        exported: "yes", "dense neither" where the converter refuses the dense model too, or what
+            went wrong.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Row:
     skipped: tuple[str, ...] = ()
     outcome: str = "yes"
     zeros: list[int] = dataclasses.field(default_factory=list)
+    exported: str = ""
 
     def render(self) -> str:
         """Returns the row of the table."""
@@ -71,7 +77,7 @@ class Row:
             f"{name} ({count})" if count > 1 else name
             for name, count in collections.Counter(self.skipped).items()
         )
-        return f"| {self.name} | {self.found} | {skipped} | {self.outcome} |"
+        return f"| {self.name} | {self.found} | {skipped} | {self.outcome} | {self.exported} |"
 
 
 def attempt(name: str, make: Callable[[], Any], path: str) -> Row:
@@ -122,10 +128,32 @@ def attempt(name: str, make: Callable[[], Any], path: str) -> Row:
         if plain is not model or kprune.masked_weights(plain):
             raise AssertionError("masks are left")
         row.zeros = [int((np.asarray(each) == 0).sum()) for each in plain.weights]
+        stage = "export"
+        row.exported = export(plain)
     except Exception as error:  # the table shows it
         message = " ".join(str(error).split())[:70]
         row.outcome = f"no, {stage}: {type(error).__name__}: {message}"
     return row
+
+
+def export(model: Any) -> str:
+    """Exports to TFLite; returns how that ended."""
+    import tensorflow as tf
+
+    import kprune
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            kprune.export.to_tflite(model, f"{folder}/model.tflite", timing_seconds=0)
+            return "yes"
+        except Exception as error:
+            ours = f"no: {type(error).__name__}: {' '.join(str(error).split())[:70]}"
+        try:
+            model.export(f"{folder}/saved", verbose=False)
+            tf.lite.TFLiteConverter.from_saved_model(f"{folder}/saved").convert()
+        except Exception:
+            return "dense neither"
+    return ours
 
 
 def load_without_kprune(rows: dict[str, Row]) -> None:
@@ -158,9 +186,11 @@ def try_all(models: Iterator[tuple[str, Callable[[], Any]]]) -> list[Row]:
 
 def main(_: list[str]) -> None:
     """Tries every model of a group and prints a table."""
-    rows = try_all(configurations.GROUPS[GROUP.value]())
-    print("| | masks | other matrices | prunes, saves, loads, strips |")
-    print("|---|---|---|---|")
+    models = configurations.GROUPS[GROUP.value]()
+    chosen = (each for each in models if not NAMES.value or each[0] in NAMES.value)
+    rows = try_all(chosen)
+    print("| | masks | other matrices | prunes, saves, loads, strips | TFLite |")
+    print("|---|---|---|---|---|")
     for row in rows:
         print(row.render())
     print(f"\n{sum(row.outcome == 'yes' for row in rows)} of {len(rows)}")
