@@ -116,7 +116,8 @@ def _select(
     """Scores the weights of each quota, and finds the threshold below which its zeros lie."""
     masks = NewMasks(weights)
     for quota in quotas:
-        pruned = [weight.size - weight.kept() for weight in quota.weights]
+        kept = [weight.kept() for weight in quota.weights]
+        pruned = [weight.size - count for weight, count in zip(quota.weights, kept, strict=True)]
         divisors = quota.divisors or [1.0] * len(quota.weights)
         scored, fixed = [], 0
         rows = list(zip(quota.weights, pruned, divisors, strict=True))
@@ -132,7 +133,7 @@ def _select(
                 name=weight.path,
             )
             scored.append(weight.pattern.piece_scores(tensor, weight.view))
-        free = sum(weight.kept() for weight in quota.weights) - fixed
+        free = sum(kept) - fixed
         count = min(quota.zeros - sum(pruned), free) if fixed else quota.zeros - sum(pruned)
         masks.add(quota, threshold.find_threshold(scored, count))
     return masks

@@ -50,7 +50,10 @@ def read(variable: keras.Variable) -> Array:
 
     On torch the array shows what is written to the variable later.
     """
-    value = variable.value
+    if getattr(variable, "_ref", None) is not None:  # a `jax.Ref`, which `value` would read twice
+        value = variable._ref[...]
+    else:
+        value = variable.value
     if NAME == "tensorflow":
         value = _read_resource(value)
     array = to_numpy(value)
