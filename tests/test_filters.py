@@ -165,6 +165,31 @@ def test_each_layer_is_a_class_of_the_same_name_in_a_loaded_model(name, tmp_path
             assert abs(sparsity - 0.5) < 0.1
 
 
+class Interpolating(layers.Layer):
+    """Keeps values that it computes from its weights, as position embeddings of another size."""
+
+    def build(self, shape):
+        self.embeddings = self.add_weight(shape=(4, 3), name="embeddings")
+        self.interpolated = self.add_weight(
+            shape=(6, 3), name="interpolated_embeddings", trainable=False
+        )
+
+    def call(self, x):
+        return keras.ops.matmul(x, self.embeddings)
+
+
+def test_what_is_made_without_training_is_no_weight_unless_it_is_named():
+    frozen = layers.Dense(5, trainable=False, name="frozen")
+    model = keras.Sequential([keras.Input((4,)), Interpolating(name="position"), frozen])
+    report = kprune.report(kprune.wrap(model))
+    names = [each.path.split("/", 1)[1] for each in report.pruned]
+    assert names == ["position/embeddings", "frozen/kernel"]
+    assert "interpolated_embeddings" in [each.path.rsplit("/", 1)[1] for each in report.unpruned]
+    assert not any("include" in line and "interpolated" in line for line in str(report).split("\n"))
+    kprune.wrap(kprune.strip(model), include="interpolated_embeddings")
+    assert len(kprune.masked_weights(model)) == 1
+
+
 @pytest.mark.parametrize("make", [towers, same])
 def test_rows_of_the_report_differ_where_paths_are_equal(make):
     report = kprune.report(kprune.wrap(make()))

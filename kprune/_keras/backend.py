@@ -50,10 +50,8 @@ def read(variable: keras.Variable) -> Array:
 
     On torch the array shows what is written to the variable later.
     """
-    if getattr(variable, "_ref", None) is not None:  # a `jax.Ref`, which `value` would read twice
-        value = variable._ref[...]
-    else:
-        value = variable.value
+    reference = getattr(variable, "_ref", None)  # a `jax.Ref`, which `value` would read twice
+    value = variable.value if reference is None else reference[...]
     if NAME == "tensorflow":
         value = _read_resource(value)
     array = to_numpy(value)

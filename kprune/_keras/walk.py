@@ -17,6 +17,14 @@ def variables(layer: keras.layers.Layer) -> Sequence[keras.Variable]:
     return (*layer._trainable_variables, *layer._non_trainable_variables)
 
 
+def is_state(layer: keras.layers.Layer, variable: keras.Variable) -> bool:
+    """Returns whether a layer has made a variable with `trainable=False`, as no optimizer's.
+
+    A frozen layer has made its kernel otherwise.
+    """
+    return any(variable is each for each in layer._non_trainable_variables)
+
+
 def children(layer: keras.layers.Layer) -> Sequence[keras.layers.Layer]:
     """Returns the layers that a layer holds directly."""
     found: Sequence[keras.layers.Layer] = layer._layers

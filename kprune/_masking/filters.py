@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import keras
 
+from kprune._keras import walk
 from kprune._masking.locations import Location, locate
 
 Filter: TypeAlias = (
@@ -21,6 +22,7 @@ KERNEL = re.compile(r"(kernel|embeddings)$")
 BIAS = re.compile(r"(bias|beta|gamma|scale|offset)$")
 REGEX = re.compile(r"[.^$*+?{}\[\]\\|()]")  # what makes a pattern more than parts of a path
 OTHER_NAME = "not a kernel by its name"
+STATE = "made with trainable=False"
 
 
 def find_prunable(
@@ -178,9 +180,11 @@ def _unprunable(location: Location, wanted: list[Any]) -> str | None:
         predicates = [each for each in wanted if _is_predicate(each)]
         named = len(variable.shape) > 1 and any(matches(each, location) for each in predicates)
         return None if named else "bias or scale"
-    if KERNEL.search(variable.name) or any(_names(each, location) for each in wanted):
+    if any(_names(each, location) for each in wanted):
         return None
-    return OTHER_NAME
+    if walk.is_state(location.layer, variable):
+        return STATE
+    return None if KERNEL.search(variable.name) else OTHER_NAME
 
 
 def _is_predicate(each: Any) -> bool:
