@@ -240,13 +240,14 @@ def _warn_if_emptied(emptied: list[Weight], allocation: allocations.Allocation) 
     if emptied:
         paths = [weight.path for weight in emptied]
         shown = ", ".join(paths[:3]) + ", ..." * (len(paths) > 3)
-        layer = paths[0].rsplit("/", 1)[0].rsplit("/", 1)[-1]
+        place = emptied[0].location.place
+        layer = place.partition("/")[2] or place  # without the model, which has another name anew
         is_blind = not isinstance(allocation, (allocations.ClassUniform, allocations.Fixed))
         uniform = 'allocation="class_uniform", ' if is_blind else ""
         warning.warn(
             f"No value is left of {shown}: what such a layer puts out no longer depends on its "
             f"inputs. To keep some, write {uniform}a lower sparsity, "
-            f'kprune.wrap(model, floor=1), or kprune.wrap(model, exclude="{layer}").',
+            f'kprune.wrap(model, floor=1), or kprune.wrap(model, exclude="{layer}").'
         )
 
 

@@ -95,7 +95,9 @@ def attempt(name: str, make: Callable[[], Any], path: str) -> Row:
         stage = "wrap"
         if not kprune.report(model).pruned:
             return dataclasses.replace(row, outcome="no kernel")
-        kprune.wrap(model)
+        # A class a weight: `wrap` would take a kernel of zeros alone, as a small one may become
+        # beside a large one, for one that was never trained.
+        kprune.wrap(model, classes="weight")
         stage = "step"
         signature = inspection.find_signature(model)
         arrays = signature.draw(np.random.default_rng(0), BATCH)
@@ -103,7 +105,6 @@ def attempt(name: str, make: Callable[[], Any], path: str) -> Row:
         y = keras.tree.map_structure(np.zeros_like, model(x, training=False))
         model.compile(keras.optimizers.SGD(1e-4), "mse")
         schedule = kprune.schedules.Constant(SPARSITY)
-        # Uniform: `wrap` would take a kernel of zeros alone for one that was never trained.
         pruning = kprune.callbacks.Pruning(schedule, allocation="class_uniform")
         model.fit(x, y, BATCH, verbose=0, callbacks=[pruning])
         report = kprune.report(model)
@@ -129,6 +130,10 @@ def attempt(name: str, make: Callable[[], Any], path: str) -> Row:
             raise AssertionError("masks are left")
         row.zeros = [int((np.asarray(each) == 0).sum()) for each in plain.weights]
         stage = "export"
+        if any(
+            isinstance(each, keras.layers.BatchNormalization) for each in plain._flatten_layers()
+        ):
+            kprune.recalibrate_batch_norm(plain, x)  # else a deep untrained network overflows
         row.exported = export(plain)
     except Exception as error:  # the table shows it
         message = " ".join(str(error).split())[:70]

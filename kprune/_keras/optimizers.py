@@ -11,6 +11,7 @@ import keras
 from kprune._keras import backend
 
 _OF_ONE_BACKEND = re.compile(r"keras\.src\.backend\.\w+\.optimizers\.\w+")
+_MULTI: Any = getattr(keras.optimizers, "MultiOptimizer", ())  # since Keras 3.15
 _have_averaged: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -22,7 +23,7 @@ def innermost(optimizer: Any) -> Any:
 def of_variable(optimizer: Any, variable: keras.Variable) -> Any:
     """Returns the optimizer that updates a variable: of a `MultiOptimizer`, one of its own."""
     optimizer = innermost(optimizer)
-    if not isinstance(optimizer, keras.optimizers.MultiOptimizer):
+    if not isinstance(optimizer, _MULTI):
         return optimizer
     if optimizer.built:
         index = optimizer._var_to_optimizer_idx[optimizer._var_key(variable)]
@@ -78,7 +79,7 @@ def is_of_one_backend(module: str, name: str) -> bool:
 def averages(optimizer: Any) -> list[tuple[Any, Any]]:
     """Returns the variables of which an optimizer keeps moving averages, each with its average."""
     optimizer = innermost(optimizer)
-    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+    if isinstance(optimizer, _MULTI):
         return [pair for each in optimizer.optimizers for pair in averages(each)]
     if not getattr(optimizer, "use_ema", False) or not optimizer.built:
         return []

@@ -45,7 +45,7 @@ def regularized(model: keras.Model, regularizer: RegularizerLike) -> Iterator[No
             added = 0.0 if fits.end_dead(model) else function(w)
             return added if own is None else own(w) + added
 
-        return penalty
+        return _Function(penalty)
 
     with contextlib.ExitStack() as stack:
         stack.push(compiled.forget_at_exit(model))
@@ -53,6 +53,17 @@ def regularized(model: keras.Model, regularizer: RegularizerLike) -> Iterator[No
             stack.enter_context(borrowing.patched(weight.variable, "regularizer", add_penalty))
         compiled.forget(model)
         yield
+
+
+class _Function(keras.regularizers.Regularizer):
+    """Makes a regularizer of a function: Keras before 3.15 takes no other for a variable."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def __call__(self, x: Any) -> Any:
+        """Returns the loss of a weight."""
+        return self.function(x)
 
 
 def find_regularizer(regularizer: RegularizerLike) -> Callable[[Any], Any]:

@@ -74,7 +74,7 @@ def _store(model: Any, group: Sequence[Decision]) -> None:
     """Writes constants that share their values sparsely."""
     sparse = group[0].sparse
     assert sparse is not None
-    model.buffers.append(flatbuffer.schema().BufferT(sparse.values.view(np.uint8)))
+    model.buffers.append(flatbuffer.make("Buffer", data=sparse.values.view(np.uint8)))
     buffer, sparsity = len(model.buffers) - 1, flatbuffer.sparsity(sparse)
     for decision in group:
         constant = decision.constant
@@ -95,9 +95,12 @@ def _store(model: Any, group: Sequence[Decision]) -> None:
         graph.tensors.append(stored)
         constant.tensor.buffer = 0
         for end in ends:
-            densify = flatbuffer.schema().OperatorT(opcodeIndex=flatbuffer.opcode(model, "DENSIFY"))
-            densify.inputs = np.array([len(graph.tensors) - 1], np.int32)
-            densify.outputs = np.array([end], np.int32)
+            densify = flatbuffer.make(
+                "Operator",
+                opcodeIndex=flatbuffer.opcode(model, "DENSIFY"),
+                inputs=np.array([len(graph.tensors) - 1], np.int32),
+                outputs=np.array([end], np.int32),
+            )
             graph.operators.insert(0, densify)
 
 

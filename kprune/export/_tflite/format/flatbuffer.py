@@ -1,6 +1,7 @@
 """Reads and writes the .tflite format through TensorFlow's own schema."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import flatbuffers
@@ -87,27 +88,28 @@ def opcode(model: Any, name: str, version: int = 1) -> int:
     for index, entry in enumerate(model.operatorCodes):
         if (max(entry.builtinCode, entry.deprecatedBuiltinCode), entry.version) == (code, version):
             return index
-    model.operatorCodes.append(
-        schema().OperatorCodeT(
-            deprecatedBuiltinCode=min(code, 127), version=version, builtinCode=code
-        )
-    )
+    fields = {"deprecatedBuiltinCode": min(code, 127), "version": version, "builtinCode": code}
+    model.operatorCodes.append(make("OperatorCode", **fields))
     return len(model.operatorCodes) - 1
 
 
 def sparsity(sparse: SparseArray) -> Any:
     """Returns the `SparsityParametersT` of a sparse array, without its values."""
-    kinds = schema()
     levels = []
     for level in sparse.levels:
         if level.starts is None or level.indices is None:
-            levels.append(kinds.DimensionMetadataT(denseSize=level.size))
+            levels.append(make("DimensionMetadata", denseSize=level.size))
             continue
         starts, indices = _vector(level.starts), _vector(level.indices)
-        levels.append(kinds.DimensionMetadataT(1, 0, starts[0], starts[1], indices[0], indices[1]))
-    return _once(kinds.SparsityParametersT)(
-        np.array(sparse.order, np.int32), np.array(sparse.blocked, np.int32), levels
-    )
+        level_fields = {"arraySegmentsType": starts[0], "arraySegments": starts[1]}
+        level_fields |= {"arrayIndicesType": indices[0], "arrayIndices": indices[1]}
+        levels.append(make("DimensionMetadata", format=1, **level_fields))
+    fields = {
+        "traversalOrder": np.array(sparse.order, np.int32),
+        "blockMap": np.array(sparse.blocked, np.int32),
+        "dimMetadata": levels,
+    }
+    return _fill(_once(schema().SparsityParametersT)(), fields)
 
 
 def sparse(model: Any, tensor: Any) -> SparseArray:
@@ -141,10 +143,21 @@ def schema() -> Any:
     return schema_py_generated
 
 
+def make(name: str, **fields: Any) -> Any:
+    """Returns a new object of the schema; its constructor takes no fields in older TensorFlow."""
+    return _fill(getattr(schema(), f"{name}T")(), fields)
+
+
+def _fill(made: Any, fields: Mapping[str, Any]) -> Any:
+    for field, value in fields.items():
+        setattr(made, field, value)
+    return made
+
+
 def _vector(numbers: Array) -> tuple[int, Any]:
     kinds = schema()
     name = {1: "Uint8Vector", 2: "Uint16Vector", 4: "Int32Vector"}[numbers.itemsize]
-    return getattr(kinds.SparseIndexVector, name), getattr(kinds, name + "T")(numbers)
+    return getattr(kinds.SparseIndexVector, name), make(name, values=numbers)
 
 
 def _numbers(vector: Any) -> Array:
@@ -164,7 +177,7 @@ def _aligned(buffer: Any) -> Any:
                 builder.Prep(ALIGNMENT, len(self.data))
             return super().Pack(builder)
 
-    return Aligned(buffer.data, buffer.offset, buffer.size)
+    return _fill(Aligned(), vars(buffer))
 
 
 def _once(kind: Any) -> Any:
