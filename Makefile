@@ -5,9 +5,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-# Two workers of one thread each; the tests of a file stay together, for they share models.
+# Two workers of one thread each; the tests of a file stay together, for they share models. In the
+# order of the files: by the number of tests, the longest of few tests would come last, alone.
 TEST = OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 \
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test quick slow docs lint types clean
 

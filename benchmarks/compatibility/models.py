@@ -85,6 +85,7 @@ def attempt(name: str, make: Callable[[], Any], path: str) -> Row:
     import keras
 
     import kprune
+    from kprune._keras import walk
     from kprune.export._inputs import inspection
 
     keras.backend.clear_session()
@@ -130,9 +131,7 @@ def attempt(name: str, make: Callable[[], Any], path: str) -> Row:
             raise AssertionError("masks are left")
         row.zeros = [int((np.asarray(each) == 0).sum()) for each in plain.weights]
         stage = "export"
-        if any(
-            isinstance(each, keras.layers.BatchNormalization) for each in plain._flatten_layers()
-        ):
+        if any(isinstance(each, keras.layers.BatchNormalization) for each in walk.layers(plain)):
             kprune.recalibrate_batch_norm(plain, x)  # else a deep untrained network overflows
         row.exported = export(plain)
     except Exception as error:  # the table shows it

@@ -143,7 +143,7 @@ def schema() -> Any:
     return schema_py_generated
 
 
-def make(name: str, **fields: Any) -> Any:
+def make(name: str, /, **fields: Any) -> Any:
     """Returns a new object of the schema; its constructor takes no fields in older TensorFlow."""
     return _fill(getattr(schema(), f"{name}T")(), fields)
 
