@@ -91,6 +91,7 @@ def test_code_blocks(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = {"__name__": "page", "model": lenet()}  # the README begins with a model of yours
     exec(compile("\n".join(BLOCKS[page]), page, "exec"), given)
+    assert given["kprune"] is kprune  # the page imports what it uses
 
 
 def test_the_readme_has_code_blocks():

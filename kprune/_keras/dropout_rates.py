@@ -15,7 +15,7 @@ _LEAST_KEPT = 1e-6  # of a rate of 1, so that gradients stay finite
 def read_from_variables(
     layers: Sequence[keras.layers.Dropout],
 ) -> Iterator[Callable[[keras.layers.Dropout, float], None]]:
-    """Gives a function that sets the rate of a layer during a block, and the rate stays after it.
+    """Gives a function that sets the rate of a layer during a block; the rate stays after it.
 
     A compiled step holds the attribute `rate` as a constant. So the layers of Keras's own classes
     drop by the value of a variable instead, in a step that is traced once at the start of the block
@@ -59,8 +59,8 @@ def _make_call(layer: Any, variable: keras.Variable) -> Callable[..., Any]:
     def call(original: Callable[..., Any], inputs: Any, training: bool = False) -> Any:
         if not training:
             return original(inputs, training=training)
-        is_spatial = isinstance(layer, keras.layers.SpatialDropout1D.__mro__[1])
-        shape = layer._get_noise_shape(inputs) if is_spatial else layer.noise_shape
+        is_plain = type(layer).call is keras.layers.Dropout.call
+        shape = layer.noise_shape if is_plain else layer._get_noise_shape(inputs)
         sizes = keras.ops.shape(inputs)
         shape = [a if b is None else b for a, b in zip(sizes, shape or sizes, strict=True)]
         uniform = keras.random.uniform(shape, dtype=inputs.dtype, seed=layer.seed_generator)

@@ -71,10 +71,14 @@ class ScoredTensor:
     divisor: float = 1.0
     name: str = "weight"
 
+    def read_eligible(self) -> Array | None:
+        """Returns which scores are eligible, asked anew where it is a function; None for all."""
+        return self.eligible() if callable(self.eligible) else self.eligible
+
     def reading(self, real: Any) -> "Reading":
         """Opens the tensor, to read its scores as `real` numbers."""
         source = self.scores.source() if isinstance(self.scores, LazyScores) else self.scores
-        eligible = self.eligible() if callable(self.eligible) else self.eligible
+        eligible = self.read_eligible()
         return Reading(
             source.reshape(-1),
             self.scores.function if isinstance(self.scores, LazyScores) else None,
@@ -90,7 +94,7 @@ class ScoredTensor:
         if self.protected is None:
             none = np.zeros(self.scores.shape, bool)
             return dataclasses.replace(self, eligible=none) if protected else self
-        eligible = self.eligible() if callable(self.eligible) else self.eligible
+        eligible = self.read_eligible()
         here = self.protected if protected else ~self.protected
         both = here if eligible is None else here & eligible
         return dataclasses.replace(self, eligible=both, protected=None)
