@@ -416,6 +416,18 @@ def test_masks_of_sequences_are_passed_on():
     assert_same(old, kprune.migrate.from_tfmot(old), x)
 
 
+@pytest.mark.parametrize("number", ["", "_1", "_2", "_7", "_20261201123456"])
+def test_a_layer_is_named_as_an_operation_would_be(number):
+    """Keras 3 joins the masks of sequences by an operation, which it calls concatenate too."""
+    words = tf_keras.Input((6,), dtype="int32")
+    x = L.Embedding(10, 4, mask_zero=True)(words)
+    x = L.Concatenate(name=f"concatenate{number}")([x, L.TimeDistributed(L.Dense(2))(x)])
+    old = tf_keras.Model(words, L.LSTM(3)(x))
+    new = kprune.migrate.from_tfmot(old)
+    assert_same(old, new, np.array([[1, 2, 0, 3, 0, 0], [0, 1, 2, 3, 4, 5]]))
+    assert f"concatenate{number}" in [layer.name for layer in new.layers]
+
+
 def test_names_of_operations_and_layers_differ():
     """Keras 3 names a product multiply, as the layer is called already."""
     x = tf_keras.Input((4,))

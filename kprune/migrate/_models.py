@@ -11,6 +11,7 @@ import numpy as np
 from kprune.migrate import _layers, _masks, _operations
 from kprune.migrate._errors import MigrationError
 
+MOST_DIGITS = 5  # of the number in a name: Keras does not come to larger ones by itself
 RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 
 
@@ -149,8 +150,9 @@ def _reserve_names(names: Iterable[str]) -> None:
         stem, _, number = name.rpartition("_")
         if not number.isdigit():
             stem, number = name, "0"
-        while keras.backend.get_uid(stem) < int(number):
-            pass
+        if len(number) <= MOST_DIGITS:
+            while keras.backend.get_uid(stem) <= int(number):  # the next name has this number
+                pass
 
 
 def _inputs(node: Any) -> Iterator[Any]:

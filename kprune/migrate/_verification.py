@@ -44,7 +44,16 @@ def verify(old: Any, new: keras.Model) -> None:
         return
     finally:
         old.set_weights(before)
-    difference = comparison.compare([_run(new, arguments)], [expected])
+    try:
+        found = _run(new, arguments)
+    except Exception as error:
+        message = str(error).partition("\n")[0]
+        raise MigrationError(
+            f"the Keras 3 model of {old.name} cannot be called on {keras.backend.backend()}: "
+            f"{type(error).__name__}: {message:.200} Expected a model that runs. Write "
+            'os.environ["KERAS_BACKEND"] = "tensorflow" before the first import of keras.'
+        ) from error
+    difference = comparison.compare([found], [expected])
     allowed = TOLERANCE * max(difference.scale, MIN_SCALE)
     if difference.largest > allowed:
         raise MigrationError(

@@ -62,8 +62,8 @@ def find_signature(
         )
         for name, leaf in zip(_unique_names(paths, leaves), leaves, strict=True)
     )
-    numbers = iter(range(len(leaves)))
-    nest = tuple(keras.tree.map_structure(lambda _: next(numbers), arguments))
+    numbers = list(range(len(leaves)))
+    nest = tuple(keras.tree.pack_sequence_as(arguments, numbers))
     known = hasattr(model, "inputs") and model.inputs is not None
     return _set_limits(model, signatures.Signature(inputs, nest), retype=free and not known)
 
