@@ -1,6 +1,9 @@
 """A training with everything that has a state, for tests that kill it."""
 
+from __future__ import annotations
+
 import time
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import keras
@@ -8,18 +11,32 @@ import numpy as np
 
 import kprune
 
-EPOCHS = 5
+EPOCHS, BATCHES = 5, 5
+PAUSE = 0.02  # seconds after each batch, so that a kill meets the training and not the imports
 
 
-def train(directory: str | Path, result: str | Path, seed: int = 0, pause: float = 0.0) -> None:
+def train(
+    directory: str | Path,
+    result: str | Path,
+    seed: int = 0,
+    pause: float = 0.0,
+    count: Synchronized[int] | None = None,
+) -> None:
     """Trains a model with dropout, movement, shuffled arrays and three other callbacks.
 
     Args:
         directory: of the backup.
         result: where the weights, masks and history are written.
         seed: before the model is built.
-        pause: seconds after each batch, so that a kill meets the training and not the imports.
+        pause: seconds after each batch.
+        count: of the batches that this process trained, for the one that kills it.
     """
+
+    def on_train_batch_end(batch: int, logs: object) -> None:
+        if count is not None:
+            count.value += 1
+        time.sleep(pause)
+
     keras.utils.set_random_seed(seed)
     generator = np.random.default_rng(7)
     x = generator.standard_normal((96, 12)).astype("float32")
@@ -50,9 +67,7 @@ def train(directory: str | Path, result: str | Path, seed: int = 0, pause: float
             kprune.callbacks.DropoutRatioAdjustment(),
             rewinding,
             keras.callbacks.ReduceLROnPlateau("val_loss", 0.5, patience=1, min_delta=0.05),
-            keras.callbacks.LambdaCallback(
-                on_train_batch_end=lambda batch, logs: time.sleep(pause)
-            ),
+            keras.callbacks.LambdaCallback(on_train_batch_end=on_train_batch_end),
         ],
     ).history
     arrays = [np.asarray(each) for each in (*model.weights, *model.optimizer.variables)]

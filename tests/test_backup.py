@@ -9,7 +9,7 @@ import time
 import keras
 import numpy as np
 import pytest
-from killed_training import train
+from killed_training import BATCHES, EPOCHS, PAUSE, train
 from models import mlp
 
 import kprune
@@ -26,16 +26,18 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(ours, theirs, err_msg=str(place))
 
 
-def kill_at_random(directory, kills, seed=0, earliest=0.2):
-    """Trains in processes of which each is killed at a random time of a whole training's length.
+def kill_at_random(directory, kills, seed=0, batches=(0, EPOCHS * BATCHES)):
+    """Trains in processes of which each is killed a random time after a random batch.
 
     A training that ends before its kill is compared and begun anew.
 
     Args:
         directory: of the backups and results.
         kills: how many.
-        seed: of the times.
-        earliest: of the length of a whole training, the first tenths of which are its trace.
+        seed: of the batches and times.
+        batches: the first and last number of batches, counted in each process, that a kill waits
+            for; it comes up to a tenth of a second later, in which two batches or the validation
+            and the save of an epoch fit.
 
     Returns:
         How many kills met a training with a state on the disk, and how many trainings ended early.
@@ -43,24 +45,26 @@ def kill_at_random(directory, kills, seed=0, earliest=0.2):
     directory.mkdir()
     context = multiprocessing.get_context("forkserver")  # imports TensorFlow once
     context.set_forkserver_preload(["killed_training"])
-    generator = np.random.default_rng(seed)
+    generator, count = np.random.default_rng(seed), context.Value("i", 0)
 
-    def start(name, pause=0.02):
-        arguments = (directory / name, directory / f"{name}.npz", 0, pause)
+    def start(name, pause=PAUSE):
+        count.value = 0
+        arguments = (directory / name, directory / f"{name}.npz", 0, pause, count)
         process = context.Process(target=train, args=arguments)
         process.start()
         return process
 
-    start("first").join()  # the server has started then
-    begin = time.perf_counter()
-    start("whole").join()
-    length = time.perf_counter() - begin
+    for name in ("first", "whole"):
+        start(name).join()
     whole, result = results(directory / "whole.npz"), directory / "killed.npz"
     assert_equal(results(directory / "first.npz"), whole)
     killed = resumed = ended = 0
     while killed < kills:
+        last = generator.integers(*batches, endpoint=True)
         process = start("killed")
-        process.join(generator.uniform(earliest, 1.0) * length)
+        while process.is_alive() and count.value < last:
+            time.sleep(0.001)
+        process.join(generator.uniform(0.0, 0.1))
         process.kill()
         process.join()
         if process.exitcode == 0:
@@ -84,8 +88,11 @@ def importable(monkeypatch):
 
 
 def test_kills_at_random_times(importable, tmp_path):
-    resumed, _ = kill_at_random(tmp_path / "kills", 2, seed=3, earliest=0.8)
-    assert resumed
+    """Both in the second or third epoch, after the first state was written."""
+    resumed, ended = kill_at_random(
+        tmp_path / "kills", 2, seed=3, batches=(BATCHES + 1, 2 * BATCHES + 2)
+    )
+    assert (resumed, ended) == (2, 0)
 
 
 @pytest.mark.slow
