@@ -4,10 +4,11 @@
     python scripts/prune_one_shot.py --model=model.keras --calibration=calibration.npz
 
 Takes any `.keras` file with some calibration data, or trains a LeNet on handwritten digits first;
-prunes it by any criterion, refits the remaining weights if asked, re-estimates the statistics of
-batch normalization, prints metrics before and after, and writes a plain `.keras` file.
+prunes it by any criterion, refits the remaining weights if asked, matches what leaves batch
+normalization to the dense model, prints metrics before and after, and writes a plain `.keras` file.
 """
 
+import copy
 import os
 import time
 from pathlib import Path
@@ -95,14 +96,15 @@ def chosen_criterion(calibration: examples.Data) -> kprune.criteria.Criterion:
 def prune(
     model: keras.Model, criterion: kprune.criteria.Criterion, calibration: examples.Data
 ) -> kprune.Report:
-    """Prunes a model in place, and re-estimates the statistics of batch normalization."""
+    """Prunes a model in place, and gives batch normalization the outputs that it had before."""
+    dense = copy.deepcopy(model) if FLAGS.recalibrate_batch_norm else None
     refit = FLAGS.refit and kprune.refits.LeastSquares(
         calibration, damping=getattr(criterion, "damping", "auto"), sequential=FLAGS.sequential
     )
     kprune.wrap(model, FLAGS.include, FLAGS.exclude, pattern=FLAGS.pattern)
     report = kprune.prune(model, FLAGS.sparsity, criterion, FLAGS.allocation, refit)
-    if FLAGS.recalibrate_batch_norm:
-        kprune.recalibrate_batch_norm(model, calibration, FLAGS.batch_size)
+    if dense is not None:
+        kprune.recalibrate_batch_norm(model, calibration, FLAGS.batch_size, dense)
     return report
 
 

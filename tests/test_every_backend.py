@@ -288,6 +288,18 @@ def test_batch_normalization_after_pruning():
     np.testing.assert_allclose(variance, (x @ kernel).var(0), rtol=1e-4)
 
 
+def test_batch_normalization_as_in_the_dense_network():
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(4), layers.BatchNormalization()])
+    model.layers[-1].moving_mean.assign([1.0, 2.0, 3.0, 4.0])
+    dense = copy.deepcopy(model)
+    kprune.prune(model, 0.5)
+    kprune.recalibrate_batch_norm(model, x, batch_size=64, dense=dense)
+    ours, theirs = (np.asarray(backend.to_numpy(each(x))) for each in (model, dense))
+    np.testing.assert_allclose(ours.mean(0), theirs.mean(0), atol=1e-4)
+    np.testing.assert_allclose(ours.std(0), theirs.std(0), rtol=1e-3)
+
+
 def test_wrap_after_a_fit_that_compiled_the_step(data):
     """The step of an outer model is traced again too."""
     inner = mlp()

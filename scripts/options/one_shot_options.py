@@ -70,7 +70,9 @@ flags.DEFINE_multi_string(
 flags.DEFINE_integer("samples", 1024, "Calibration samples to use, the first.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Samples looked at together.", lower_bound=1)
 flags.DEFINE_bool(
-    "recalibrate_batch_norm", True, "Re-estimate the statistics of batch normalisation."
+    "recalibrate_batch_norm",
+    True,
+    "Match what leaves batch normalisation to the dense model.",
 )
 flags.DEFINE_integer("seed", 0, "Of the example's training and of random scores.", lower_bound=0)
 flags.DEFINE_integer("verbose", 1, "What the training shows: 0, nothing; 1, bars; 2, lines.", 0, 2)

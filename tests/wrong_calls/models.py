@@ -124,6 +124,16 @@ OTHERS = {
     "recalibrate: batch": wrong(
         lambda w: kprune.recalibrate_batch_norm(w.model, w.x, 0), ValueError, "batch_size=0"
     ),
+    "recalibrate: dense=path": wrong(
+        lambda w: kprune.recalibrate_batch_norm(w.model, w.x, dense="dense.keras"),
+        TypeError,
+        "dense=dense",
+    ),
+    "recalibrate: dense=itself": wrong(
+        lambda w: kprune.recalibrate_batch_norm(w.model, w.x, dense=w.model),
+        ValueError,
+        "copy.deepcopy(model)",
+    ),
     "recalibrate: dataset=": wrong(
         lambda w: kprune.recalibrate_batch_norm(w.model, dataset=w.x), TypeError, "Write data="
     ),
