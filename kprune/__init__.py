@@ -28,7 +28,8 @@ from kprune.pruning import prune, step
 from kprune.training import recalibrate_batch_norm
 
 if TYPE_CHECKING:
-    from kprune import export, migrate
+    from kprune import budgets, export, migrate
+    from kprune.budgets import costs
 
 __version__ = "0.2.0"
 
@@ -41,10 +42,12 @@ __all__ = [
     "stripped",
     "project",
     "masked_weights",
+    "costs",
     "recalibrate_batch_norm",
     "Pruned",
     "Report",
     "allocations",
+    "budgets",
     "calibration",
     "callbacks",
     "criteria",
@@ -59,9 +62,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `export` and `migrate` when first used; finds what had another name before."""
-    if name in ("export", "migrate"):
+    """Imports what needs exporters when first used; finds what had another name before."""
+    if name in ("budgets", "export", "migrate"):
         return importlib.import_module(f"kprune.{name}")
+    if name == "costs":
+        return importlib.import_module("kprune.budgets").costs
     return old_names.find(name)
 
 

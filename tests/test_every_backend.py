@@ -300,6 +300,12 @@ def test_batch_normalization_as_in_the_dense_network():
     np.testing.assert_allclose(ours.std(0), theirs.std(0), rtol=1e-3)
 
 
+def test_costs():
+    recurrent = layers.LSTM(8, return_sequences=True)
+    model = keras.Sequential([keras.Input((10, 12)), recurrent, layers.Conv1D(3, 2)])
+    assert kprune.costs(model).macs == 10 * 4 * 8 * (12 + 8) + 9 * 2 * 8 * 3
+
+
 def test_wrap_after_a_fit_that_compiled_the_step(data):
     """The step of an outer model is traced again too."""
     inner = mlp()

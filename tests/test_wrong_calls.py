@@ -26,7 +26,7 @@ CALLS = {
 
 
 # What kprune makes and gives to users, and what they only subclass.
-RESULTS = r".*(Report|Tensor|Check|Error|Encoding|Weight)|Batch|Grid"
+RESULTS = r".*(Report|Tensor|Check|Error|Encoding|Weight|Costs?)|Batch|Grid"
 PACKAGES = [kprune, kprune.training.codebooks]
 PACKAGES += filter(inspect.ismodule, (getattr(kprune, name) for name in kprune.__all__))
 PUBLIC = {

@@ -121,6 +121,8 @@ def features() -> Iterator[tuple[str, Callable[[], None]]]:
     yield "fit: WeightSharing", in_fit(share)
     yield "training.fake_quantized", try_fake_quantized
     yield "recalibrate_batch_norm", lambda: kprune.recalibrate_batch_norm(network(), x) and None
+    yield "costs: parameters, operations", lambda: kprune.costs(network()) and None
+    yield "costs: TFLite files", lambda: kprune.costs(network(), "float32") and None
     yield "save, load, strip", try_saving
     yield "export.save_compressed", lambda: try_export("save_compressed")
     yield "export.to_saved_model", lambda: try_export("to_saved_model")

@@ -12,6 +12,21 @@ def layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(model._flatten_layers())
 
 
+def places(model: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yields every layer of a model once, itself first, with the names of the layers around it."""
+    seen: set[int] = set()
+
+    def visit(layer: Any, around: str) -> Iterator[tuple[str, Any]]:
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            place = f"{around}{layer.name}"
+            yield place, layer
+            for sublayer in children(layer):
+                yield from visit(sublayer, f"{place}/")
+
+    yield from visit(model, "")
+
+
 def variables(layer: keras.layers.Layer) -> Sequence[keras.Variable]:
     """Returns the variables that a layer owns itself, without those of layers in it."""
     return (*layer._trainable_variables, *layer._non_trainable_variables)

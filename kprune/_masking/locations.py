@@ -66,7 +66,7 @@ class Location:
     def view(self) -> patterns.MatrixView:
         """How the variable is read as a matrix [input, output]."""
         shape = tuple(self.variable.shape)
-        inputs = _input_axes(self.layer, self.variable)
+        inputs = input_axes(self.layer, self.variable)
         outputs = tuple(axis for axis in range(len(shape)) if axis not in inputs)
         return patterns.MatrixView(shape, inputs, outputs)
 
@@ -89,8 +89,8 @@ def locate(model: keras.layers.Layer) -> Iterator[Location]:
     yield from visit(model, ())
 
 
-def _input_axes(layer: Any, variable: keras.Variable) -> tuple[int, ...]:
-    """The axes of a kernel that an output sums over."""
+def input_axes(layer: Any, variable: keras.Variable) -> tuple[int, ...]:
+    """Returns the axes of a kernel that an output sums over."""
     rank = len(variable.shape)
     if isinstance(layer, layers.EinsumDense) and variable is private.kernel(layer):
         given, rest = layer.equation.replace("...", "").split(",")

@@ -137,6 +137,26 @@ OTHERS = {
     "recalibrate: dataset=": wrong(
         lambda w: kprune.recalibrate_batch_norm(w.model, dataset=w.x), TypeError, "Write data="
     ),
+    "costs: path": wrong(lambda w: kprune.costs("model.keras"), TypeError, "'model.keras', a str"),
+    "costs: precision": wrong(
+        lambda w: kprune.costs(w.model, "int4"), ValueError, "'int4'", "float16"
+    ),
+    "costs: None": wrong(lambda w: kprune.costs(w.model, [None]), ValueError, "None", "float32"),
+    "costs: a number": wrong(lambda w: kprune.costs(w.model, 8), ValueError, "precisions=8"),
+    "costs: int8": wrong(lambda w: kprune.costs(w.model, "int8"), ValueError, "without data"),
+    "costs: batch": wrong(
+        lambda w: kprune.costs(w.model, batch_size=0), ValueError, "batch_size=0"
+    ),
+    "costs: threads": wrong(
+        lambda w: kprune.costs(w.model, threads=1.5), ValueError, "threads=1.5"
+    ),
+    "costs: seconds": wrong(
+        lambda w: kprune.costs(w.model, seconds="1"), ValueError, "seconds='1'"
+    ),
+    "costs: signature": wrong(
+        lambda w: kprune.costs(w.model, input_signature=[(None, 12)]), TypeError, "keras.InputSpec"
+    ),
+    "costs: layer": wrong(lambda w: kprune.costs(w.model.layers[0]), TypeError, "Model"),
     "thresholds: quality": wrong(
         lambda w: kprune.thresholds.of(w.wrapped, -1), ValueError, "quality=-1"
     ),
