@@ -54,7 +54,8 @@ def unpack_often(model):
     for _ in range(10):
         graph.tensors.append(copy.copy(graph.tensors[int(op.outputs[0])]))
         inputs, outputs = op.outputs, np.array([len(graph.tensors) - 1], np.int32)
-        op = type(op)(opcodeIndex=op.opcodeIndex, inputs=inputs, outputs=outputs)
+        made = {"opcodeIndex": op.opcodeIndex, "inputs": inputs, "outputs": outputs}
+        op = flatbuffer.make("Operator", **made)
         graph.operators.append(op)
 
 

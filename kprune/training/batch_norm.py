@@ -63,6 +63,7 @@ def recalibrate_batch_norm(
             model does not take it, or it leads to NaN. The statistics then stay as they were.
 
     Example:
+        >>> import copy
         >>> dense = copy.deepcopy(model)
         >>> kprune.prune(model, 0.5)
         >>> model = kprune.recalibrate_batch_norm(model, x, dense=dense)
