@@ -102,9 +102,9 @@ def test_attention_of_groups_and_without_projections():
     [
         ("MobileNet", 569),  # Howard et al., 2017
         ("MobileNetV2", 300),  # Sandler et al., 2018
-        ("MobileNetV3Large", 219),  # Howard et al., 2019
-        ("ResNet50", 3.8e3),  # He et al., 2015
-        ("DenseNet121", 2.87e3),  # Huang et al., 2017
+        pytest.param("MobileNetV3Large", 219, marks=pytest.mark.slow),  # Howard et al., 2019
+        pytest.param("ResNet50", 3.8e3, marks=pytest.mark.slow),  # He et al., 2015
+        pytest.param("DenseNet121", 2.87e3, marks=pytest.mark.slow),  # Huang et al., 2017
     ],
 )
 def test_the_counts_of_papers(name, millions):
@@ -127,6 +127,29 @@ def test_zeros_are_left_out_and_nothing_is_changed():
     assert "sequential/last" in str(found) and found.to_dict()["macs"] == found.macs
 
 
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_a_reverse_embedding_is_a_product(is_tied):
+    """With as many words as values, so that shapes do not tell the directions apart."""
+    words = keras.Input((10,), dtype="int32")
+    table = layers.ReversibleEmbedding(8, 8, tie_weights=is_tied)
+    model = keras.Model(words, table(table(words), reverse=True))
+    assert kprune.costs(model).macs == 10 * 8 * 8
+    reverse = table.embeddings if is_tied else table.reverse_embeddings
+    reverse.assign(np.eye(8))
+    assert kprune.costs(model).non_zero_macs == 10 * 8
+
+
+def test_states_and_a_fixed_batch():
+    """Costs are those of one sample; a stateful layer remembers nothing of the count."""
+    layer = layers.LSTM(8, stateful=True)
+    model = keras.Sequential([keras.Input((10, 12), batch_size=4), layer])
+    model(np.ones((4, 10, 12), "float32"))
+    before = [np.array(each) for each in keras.tree.flatten(layer.states)]
+    assert kprune.costs(model).macs == 10 * 4 * 8 * (12 + 8)
+    for old, new in zip(before, keras.tree.flatten(layer.states), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
 class Own(layers.Layer):
     """A product that no rule knows."""
 
@@ -144,6 +167,15 @@ def test_what_no_rule_counts_is_named():
         found
     )
     assert found.macs == 3 * 2
+
+
+def test_a_rule_of_ones_own(monkeypatch):
+    def counter(layer, call, outputs):
+        return {id(layer.matrix): call["x"].shape[0] * 8 * 3}
+
+    monkeypatch.setitem(kprune.budgets.COUNTERS, Own, counter)
+    found = kprune.costs(keras.Sequential([keras.Input((8,)), Own()]))
+    assert (found.macs, found.uncounted) == (24, ())
 
 
 def test_a_subclassed_model_with_a_layer_that_is_called_twice():
@@ -168,5 +200,5 @@ def test_files_have_the_bytes_that_are_written(tmp_path):
     for name, quantization in (("float32", None), ("int8", "int8")):
         path = tmp_path / f"{name}.tflite"
         kprune.export.to_tflite(model, path, quantization, x, batch_size=1, timing_seconds=0)
-        assert abs(found[name].bytes - path.stat().st_size) <= 64  # names of temporary folders
+        assert found[name].bytes == path.stat().st_size
         assert 0 < found[name].milliseconds < 1000

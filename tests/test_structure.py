@@ -134,7 +134,7 @@ def test_importing_kprune_is_light():
         "middle = dict(os.environ)\n"
         "import kprune\n"
         "heavy = {'keras_hub', 'keras_nlp', 'tensorflow_model_optimization', 'tf_keras'}\n"
-        "heavy |= {'kprune.export', 'kprune.migrate', 'ai_edge_litert'}\n"
+        "heavy |= {'kprune.budgets', 'kprune.export', 'kprune.migrate', 'ai_edge_litert'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         "assert middle == dict(os.environ)\n"
         "assert 'TF_USE_LEGACY_KERAS' not in os.environ or 'TF_USE_LEGACY_KERAS' in before\n"
@@ -145,7 +145,16 @@ def test_importing_kprune_is_light():
     assert done.stdout == "light\n", done.stderr
 
 
-PACKAGES = ["allocations", "calibration", "callbacks", "criteria", "export", "patterns", "refits"]
+PACKAGES = [
+    "allocations",
+    "budgets",
+    "calibration",
+    "callbacks",
+    "criteria",
+    "export",
+    "patterns",
+    "refits",
+]
 PACKAGES += ["migrate", "schedules", "thresholds", "training"]
 
 

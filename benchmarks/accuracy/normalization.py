@@ -3,9 +3,10 @@
     python -m benchmarks.accuracy.normalization --seeds=0,1,2
 
 A small convolutional network is trained on scikit-learn's digits, moved by up to one pixel in
-training. Then it is pruned, as it is and with its moving statistics folded into scale and shift,
-as in networks that come from a phone; both compute the same. The images of the repair are plain
-ones of the training set.
+training. Then it is pruned in three forms: as it is; with its moving statistics folded into scale
+and shift, as in networks that come from a phone, which computes the same; and with statistics that
+were first estimated anew on plain images. The images of the repair are plain ones of the training
+set.
 """
 
 import copy
@@ -38,6 +39,24 @@ REPAIRS: dict[str, Repair] = {
 }
 
 
+def fold(model: keras.Model, x: np.ndarray) -> keras.Model:
+    """Folds the moving statistics into scale and shift, in place."""
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            scale, shift, mean, variance = map(np.array, layer.get_weights())
+            scale = scale / np.sqrt(variance + layer.epsilon)
+            ones = np.full_like(variance, 1 - layer.epsilon)
+            layer.set_weights([scale, shift - mean * scale, 0 * mean, ones])
+    return model
+
+
+FORMS: dict[str, Callable[[keras.Model, np.ndarray], keras.Model]] = {
+    "trained": lambda model, x: model,
+    "folded": fold,
+    "of plain images": kprune.recalibrate_batch_norm,
+}
+
+
 def main(_: list[str]) -> None:
     """Trains, prunes, repairs and evaluates, and prints a table."""
     tf.get_logger().setLevel("ERROR")
@@ -47,7 +66,8 @@ def main(_: list[str]) -> None:
     found: dict[str, list[float]] = {}
     for seed in map(int, FLAGS.seeds):
         trained = train(x[:TRAIN], y[:TRAIN], seed)
-        for form, dense in (("trained", trained), ("folded", fold(copy.deepcopy(trained)))):
+        for form, change in FORMS.items():
+            dense = change(copy.deepcopy(trained), x[:TRAIN])
             for repair, apply in REPAIRS.items():
                 for sparsity in (0.0, *sparsities):
                     model = copy.deepcopy(dense)
@@ -63,7 +83,7 @@ def main(_: list[str]) -> None:
             spread.format_mean(found[f"{form}, {repair}, {each:.0%}"], 1)
             for each in (0.0, *sparsities)
         ]
-        for form in ("trained", "folded")
+        for form in FORMS
         for repair in REPAIRS
     ]
     columns = ["statistics", "repaired to", "dense", *(f"{each:.0%}" for each in sparsities)]
@@ -83,17 +103,6 @@ def train(x: np.ndarray, y: np.ndarray, seed: int) -> keras.Model:
     model = keras.Model(image, layers.Dense(10, "softmax")(hidden))
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x, y, 32, epochs=20, verbose=0)
-    return model
-
-
-def fold(model: keras.Model) -> keras.Model:
-    """Folds the moving statistics into scale and shift, in place."""
-    for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            scale, shift, mean, variance = map(np.array, layer.get_weights())
-            scale = scale / np.sqrt(variance + layer.epsilon)
-            ones = np.full_like(variance, 1 - layer.epsilon)
-            layer.set_weights([scale, shift - mean * scale, 0 * mean, ones])
     return model
 
 

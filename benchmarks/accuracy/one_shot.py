@@ -12,7 +12,6 @@ network's training (ResNet-20: one network for all), of the calibration samples,
 scores. Rows that are in --json are not computed again.
 """
 
-import copy
 import functools
 import pathlib
 import statistics
@@ -74,7 +73,7 @@ def measure(
         dense: accuracy before pruning, for the row.
     """
     model = network.model
-    held, original = model.get_weights(), copy.deepcopy(model)
+    held = model.get_weights()
     kprune.wrap(model)
     start = time.perf_counter()
     report = kprune.prune(model, sparsity, **arguments)
@@ -83,10 +82,6 @@ def measure(
     row["before"] = accuracy(model, network.test)
     if network.augmented is not None:
         x, _ = trained.calibration(network.train, FLAGS.samples or 1024, seed)
-        kprune.recalibrate_batch_norm(model, x, dense=original)
-        row["matched"] = accuracy(model, network.test)
-        kprune.recalibrate_batch_norm(model, x)
-        row["plain"] = accuracy(model, network.test)
         kprune.recalibrate_batch_norm(model, network.augmented(x, seed))
     row["after"] = accuracy(model, network.test)
     kprune.strip(model)

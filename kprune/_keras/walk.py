@@ -12,19 +12,24 @@ def layers(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(model._flatten_layers())
 
 
-def places(model: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yields every layer of a model once, itself first, with the names of the layers around it."""
+def with_owners(
+    model: keras.layers.Layer,
+) -> Iterator[tuple[keras.layers.Layer, ...]]:
+    """Yields every layer of a model once, itself first, after the layers around it.
+
+    Each as a tuple: the model first, the layer last.
+    """
     seen: set[int] = set()
 
-    def visit(layer: Any, around: str) -> Iterator[tuple[str, Any]]:
+    def visit(layer: Any, owners: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         if id(layer) not in seen:
             seen.add(id(layer))
-            place = f"{around}{layer.name}"
-            yield place, layer
+            owners = (*owners, layer)
+            yield owners
             for sublayer in children(layer):
-                yield from visit(sublayer, f"{place}/")
+                yield from visit(sublayer, owners)
 
-    yield from visit(model, "")
+    yield from visit(model, ())
 
 
 def variables(layer: keras.layers.Layer) -> Sequence[keras.Variable]:

@@ -1,7 +1,7 @@
 """Finds the variables of a model, and how each is read as a matrix."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -42,7 +42,7 @@ class Location:
 
         Keras's path leaves some of them out, and others in a model that was loaded.
         """
-        return "/".join(str(owner.name) for owner in self.owners)
+        return join_names(self.owners)
 
     @property
     def full_path(self) -> str:
@@ -71,22 +71,19 @@ class Location:
         return patterns.MatrixView(shape, inputs, outputs)
 
 
+def join_names(owners: Sequence[keras.layers.Layer]) -> str:
+    """Returns the names of a layer and of those around it, such as `lenet/dense`."""
+    return "/".join(str(owner.name) for owner in owners)
+
+
 def locate(model: keras.layers.Layer) -> Iterator[Location]:
     """Yields the location of every variable of a model, each once, in the order of its layers."""
     seen: set[int] = set()
-
-    def visit(layer: Any, owners: tuple[Any, ...]) -> Iterator[Location]:
-        owners = (*owners, layer)
-        for variable in walk.variables(layer):
+    for owners in walk.with_owners(model):
+        for variable in walk.variables(owners[-1]):
             if id(variable) not in seen:
                 seen.add(id(variable))
-                yield Location(variable, layer, owners)
-        for sublayer in walk.children(layer):
-            if id(sublayer) not in seen:
-                seen.add(id(sublayer))
-                yield from visit(sublayer, owners)
-
-    yield from visit(model, ())
+                yield Location(variable, owners[-1], owners)
 
 
 def input_axes(layer: Any, variable: keras.Variable) -> tuple[int, ...]:

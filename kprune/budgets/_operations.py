@@ -1,10 +1,14 @@
-"""Counts the multiplications and additions of layers in one call of a model."""
+"""Counts the multiplications and additions of layers in one call of a model.
+
+Register a counter for a layer of your own by `kprune.budgets.COUNTERS[MyLayer] = counter`.
+"""
 
 import contextlib
 import dataclasses
+import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -14,9 +18,10 @@ from kprune._masking import locations
 
 layers = keras.layers
 
-# What a layer multiplies and adds, from the layer, the arguments of its call and its outputs: by
-# the `id` of a kernel, and by 0 for products of two tensors.
-Counter: TypeAlias = Callable[[Any, Sequence[Any], Any], dict[int, int]]
+Call: TypeAlias = Mapping[str, Any]  # the arguments of a layer's call, by name
+# What a layer multiplies and adds, from the layer, its call and its outputs: by the `id` of a
+# kernel, and by 0 for products of two tensors.
+Counter: TypeAlias = Callable[[Any, Call, Any], dict[int, int]]
 
 
 @dataclasses.dataclass
@@ -42,29 +47,29 @@ class Counts:
             sums[name] = sums.get(name, 0) + macs
 
 
-def count_kernel(layer: Any, inputs: Sequence[Any], outputs: Any) -> dict[int, int]:
+def count_kernel(layer: Any, call: Call, outputs: Any) -> dict[int, int]:
     """Counts `y = x W` and convolutions: for each output, the inputs that it sums."""
     kernel = _kernel(layer)
     rows = math.prod(kernel.shape[axis] for axis in locations.input_axes(layer, kernel))
     return {id(kernel): _size(outputs) * rows}
 
 
-def count_separable(layer: Any, inputs: Sequence[Any], outputs: Any) -> dict[int, int]:
+def count_separable(layer: Any, call: Call, outputs: Any) -> dict[int, int]:
     """Counts a depthwise convolution, and the pointwise one after it."""
     places = _size(outputs) // layer.filters
     kernels = layer.depthwise_kernel, layer.pointwise_kernel
     return {id(each): places * math.prod(each.shape) for each in kernels}
 
 
-def count_transposed(layer: Any, inputs: Sequence[Any], outputs: Any) -> dict[int, int]:
+def count_transposed(layer: Any, call: Call, outputs: Any) -> dict[int, int]:
     """Counts what each input is multiplied with."""
     kernel = _kernel(layer)
-    return {id(kernel): _size(inputs[0]) * math.prod(kernel.shape[:-1])}
+    return {id(kernel): _size(_first(call)) * math.prod(kernel.shape[:-1])}
 
 
-def count_recurrent(layer: Any, inputs: Sequence[Any], outputs: Any) -> dict[int, int]:
+def count_recurrent(layer: Any, call: Call, outputs: Any) -> dict[int, int]:
     """Counts every matrix of the cells once for each step of each sample."""
-    samples, steps, *space = inputs[0].shape
+    samples, steps, *_ = _first(call).shape
     if not isinstance(layer, layers.ConvLSTM1D | layers.ConvLSTM2D | layers.ConvLSTM3D):
         kernels = [each for cell in walk.layers(layer) for each in _kernels(cell)]
         return {id(each): samples * steps * math.prod(each.shape) for each in kernels}
@@ -74,9 +79,9 @@ def count_recurrent(layer: Any, inputs: Sequence[Any], outputs: Any) -> dict[int
     return {id(each): steps * places * math.prod(each.shape) for each in kernels}
 
 
-def count_attention(layer: Any, inputs: Sequence[Any], outputs: Any) -> dict[int, int]:
+def count_attention(layer: Any, call: Call, outputs: Any) -> dict[int, int]:
     """Counts `Q K^T` and `P V`; the projections are layers of their own."""
-    query, value = inputs[0], inputs[1] if len(inputs) > 1 else inputs[0]
+    query, value = call["query"], call["value"]
     samples, places = query.shape[0], math.prod(query.shape[1:-1])
     seen = math.prod(value.shape[1:-1])
     if isinstance(layer, layers.GroupQueryAttention):
@@ -86,18 +91,20 @@ def count_attention(layer: Any, inputs: Sequence[Any], outputs: Any) -> dict[int
     return {0: samples * places * seen * width}
 
 
-def count_plain_attention(layer: Any, inputs: Sequence[Any], outputs: Any) -> dict[int, int]:
-    """Counts `Q K^T` and `P V` of attention without projections; arguments are one list."""
-    query, value, *key = inputs[0]
+def count_plain_attention(layer: Any, call: Call, outputs: Any) -> dict[int, int]:
+    """Counts `Q K^T` and `P V` of attention without projections."""
+    query, value, *key = call["inputs"]
     width = (key[0] if key else value).shape[-1] + value.shape[-1]
     return {0: query.shape[0] * query.shape[1] * value.shape[1] * width}
 
 
-def count_embedding(layer: Any, inputs: Sequence[Any], outputs: Any) -> dict[int, int]:
+def count_embedding(layer: Any, call: Call, outputs: Any) -> dict[int, int]:
     """Counts nothing for a lookup, and the product with all rows for a reverse call."""
-    table = layer.embeddings
-    is_reverse = outputs.shape[-1] == layer.input_dim and layer.output_dim != layer.input_dim
-    return {id(table): _size(outputs) * layer.output_dim if is_reverse else 0}
+    if not call.get("reverse"):
+        return {}
+    is_tied = getattr(layer, "tie_weights", True)
+    table = layer.embeddings if is_tied else layer.reverse_embeddings
+    return {id(table): _size(outputs) * layer.output_dim}
 
 
 COUNTERS: dict[type, Counter] = {
@@ -128,28 +135,29 @@ def count(model: keras.Model, arguments: Sequence[Any]) -> Counts:
     """Calls a model once, and counts what each layer multiplies and adds.
 
     Args:
-        model: a built model.
+        model: a built model; states that the call changes are put back.
         arguments: of its call.
     """
     counts = Counts()
     inside: set[int] = set()  # what a recurrent layer counts itself
 
     def make_call(layer: Any, counter: Counter | None) -> Callable[..., Any]:
+        names = list(inspect.signature(layer.call).parameters)
+
         def call(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             outputs = original(*args, **kwargs)
-            # Attention may be called by keywords, in any order.
-            names = ("query", "value", "inputs", "sequence", "sequences")
-            inputs = [*args, *(kwargs[each] for each in names if each in kwargs)]
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
             if counter is not None:
-                counts.add(layer, counter(layer, inputs, keras.tree.flatten(outputs)[0]))
-            touched = [each for each in keras.tree.flatten((inputs, outputs)) if _is_tensor(each)]
+                counts.add(layer, counter(layer, given, keras.tree.flatten(outputs)[0]))
+            touched = [each for each in keras.tree.flatten((given, outputs)) if _is_tensor(each)]
             counts.activations = max(counts.activations, sum(map(_bytes, touched)))
             return outputs
 
         return call
 
     with contextlib.ExitStack() as stack:
-        for layer in _walk(model):
+        stack.enter_context(_states_restored(model))
+        for layer in walk.layers(model)[1:]:
             counter = _find_counter(layer)
             if isinstance(layer, layers.RNN):
                 inside.update(id(each) for each in walk.layers(layer)[1:])
@@ -163,10 +171,25 @@ def count(model: keras.Model, arguments: Sequence[Any]) -> Counts:
     return counts
 
 
-def _walk(model: keras.Model) -> Iterator[Any]:
+@contextlib.contextmanager
+def _states_restored(model: keras.Model) -> Iterator[None]:
+    """Puts back what a call changes, such as the states of recurrent layers."""
+    owned = ((layer, each) for layer in walk.layers(model) for each in walk.variables(layer))
+    states = [each for layer, each in owned if walk.is_state(layer, each)]
     for layer in walk.layers(model):
-        if layer is not model:
-            yield layer
+        if isinstance(layer, layers.RNN) and layer.stateful:  # whose states no list of Keras has
+            states += keras.tree.flatten(layer.states)
+    held = [(each, backend.copy(each)) for each in states]
+    try:
+        yield
+    finally:
+        for variable, value in held:
+            variable.assign(value)
+
+
+def _first(call: Call) -> Any:
+    """Returns the first argument of a call."""
+    return next(iter(call.values()))
 
 
 def _find_counter(layer: Any) -> Counter | None:

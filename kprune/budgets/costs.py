@@ -9,6 +9,7 @@ import numpy as np
 
 from kprune import calibration
 from kprune._keras import backend, models, walk
+from kprune._masking import locations
 from kprune._support import signatures, tables, validation
 from kprune.budgets import _files, _operations
 from kprune.budgets._files import FileCost
@@ -86,7 +87,6 @@ class Costs:
         rows = [
             [
                 each.path,
-                each.kind,
                 f"{each.parameters:,}",
                 f"{each.non_zeros:,}",
                 f"{each.macs:,}",
@@ -97,8 +97,11 @@ class Costs:
         lines = [f"activations: {self.activation_bytes:,} bytes at least, for one sample"]
         lines += [f"{name}: {file.describe()}" for name, file in self.files.items()]
         if self.uncounted:
-            lines.append(f"not counted: the operations of {', '.join(self.uncounted)}")
-        columns = ["layer", "kind", "parameters", "non-zero", "MACs", "non-zero MACs"]
+            lines.append(
+                f"not counted: the operations of {', '.join(self.uncounted)}; to count them write "
+                "kprune.budgets.COUNTERS[TheirClass] = counter"
+            )
+        columns = ["layer", "parameters", "non-zero", "MACs", "non-zero MACs"]
         return tables.render(f"costs of {self.model}", columns, rows, "\n".join(lines))
 
     def __str__(self) -> str:
@@ -129,7 +132,8 @@ def costs(
 
     Use it before a budget is chosen, and after pruning, to see what was gained and where. It
     changes nothing. Operations are those of one sample, from one call of the model in inference
-    mode: a layer's rule is in `_operations.COUNTERS`. Of `y = x W` and of a convolution that is
+    mode; `kprune.budgets.COUNTERS` has the rule of each class of layers, and takes one for yours.
+    Of `y = x W` and of a convolution that is
 
     `MACs = (outputs) x (inputs that each output sums)`,
 
@@ -179,7 +183,8 @@ def costs(
             'the range of activations. Write kprune.costs(model, ["int8"], x_train[:256]).'
         )
     signature = inspection.find_signature(model, input_signature)
-    drawn = signature.draw(np.random.default_rng(0), 1)
+    samples = _batch_size(model) or signature.batch_size or 1
+    drawn = signature.draw(np.random.default_rng(0), samples)
     counts = _operations.count(
         model, signature.pack([keras.ops.convert_to_tensor(a) for a in drawn])
     )
@@ -187,35 +192,48 @@ def costs(
         name: _files.measure(model, name, data, batch_size, threads, seconds, input_signature)
         for name in names
     }
-    places = {id(layer): place for place, layer in walk.places(model)}
+    places = {id(owners[-1]): locations.join_names(owners) for owners in walk.with_owners(model)}
     return Costs(
         model.name,
-        tuple(_describe(model, counts)),
-        counts.activations,
+        tuple(_describe(model, counts, samples)),
+        counts.activations // samples,
         tuple(places[id(each)] for each in counts.uncounted),
         files,
     )
 
 
-def _describe(model: keras.Model, counts: _operations.Counts) -> list[LayerCost]:
-    """Sums up the variables of each layer, each once, in the order of the layers."""
+def _batch_size(model: keras.Model) -> int | None:
+    """Returns the number of samples that a model is made for, as a stateful one is."""
+    specs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    return specs[0].shape[0] if specs else None
+
+
+def _describe(model: keras.Model, counts: _operations.Counts, samples: int) -> list[LayerCost]:
+    """Sums up the variables of each layer, each once, in the order of the layers.
+
+    Args:
+        model: the model.
+        counts: of a call of it.
+        samples: how many the call had.
+    """
     found: list[LayerCost] = []
     seen: set[int] = set()
-    for place, layer in walk.places(model):
+    for owners in walk.with_owners(model):
+        layer = owners[-1]
         variables = [each for each in walk.variables(layer) if id(each) not in seen]
         seen.update(map(id, variables))
         arrays = [backend.read(each) for each in variables]
-        macs = [counts.macs.get(id(each), 0) for each in variables]
+        macs = [counts.macs.get(id(each), 0) // samples for each in variables]
         non_zeros = [int(np.count_nonzero(each)) for each in arrays]
         kept = [
             round(count * there / max(1, each.size))
             for count, there, each in zip(macs, non_zeros, arrays, strict=True)
         ]
-        products = counts.products.get(id(layer), 0)
+        products = counts.products.get(id(layer), 0) // samples
         if variables or products:
             found.append(
                 LayerCost(
-                    place,
+                    locations.join_names(owners),
                     type(layer).__name__,
                     sum(each.size for each in arrays),
                     sum(non_zeros),

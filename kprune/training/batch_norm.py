@@ -35,11 +35,11 @@ def recalibrate_batch_norm(
 
     `sqrt(v') = sqrt(v) s / s_d`,  `m' = mu - sqrt(v') (mu_d - m) / sqrt(v)`,
 
-    with m and v + epsilon -> v the moving statistics of the dense model, and mu, s and mu_d, s_d
-    the mean and standard deviation of the inputs of the pruned and of the dense layer. Without
-    the dense model the statistics are those of the data, `m' = mu`, `v' = s^2`. That is right for
-    a network of which they were so before: not where they are folded into scale and shift, as in
-    networks that come from a phone, nor where images were augmented in training and here are not.
+    with m the dense layer's moving mean, v its moving variance plus epsilon (v' likewise), mu_d and
+    s_d the mean and standard deviation of its inputs, and mu and s those of the pruned layer's.
+    Without the dense model the statistics are those of the data, `m' = mu`, `v' = s^2`. That is
+    wrong where they are folded into scale and shift, as in networks that come from a phone. Where
+    images were augmented in training and here are not, it may be better or worse.
 
     The pruned model is run once, layer after layer with its new statistics, each batch with its
     own; the dense model once before. The moments of all batches add up exactly,
@@ -151,7 +151,7 @@ def _match(dense: Any, moments: inputs.Moments) -> inputs.Rule:
         # A constant has no deviation that a factor could mend: its mean alone is matched.
         varies = (variance > 0) & (dense_variance > 0)
         ratio = np.divide(variance, dense_variance, out=np.ones_like(v), where=varies)
-        # No file may hold a variance below 0, so a factor is at most sqrt(v / epsilon).
+        # A variance is never below 0: epsilon limits how much a layer can be amplified.
         moving = np.maximum(v * ratio - dense.epsilon, 0)
         scale = np.sqrt((moving + dense.epsilon) / v)
         return mean - scale * (dense_mean - m), moving
