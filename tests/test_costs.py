@@ -169,6 +169,36 @@ def test_what_no_rule_counts_is_named():
     assert found.macs == 3 * 2
 
 
+class Experts(layers.Layer):
+    """Matrices of its own beside a layer, as in a mixture of experts."""
+
+    def __init__(self):
+        super().__init__(name="experts")
+        self.router = layers.Dense(2)
+
+    def build(self, shape):
+        self.router.build(shape)
+        self.gate_up = self.add_weight(shape=(2, shape[-1], 3), name="gate_up")
+
+    def call(self, x):
+        return ops.einsum("be,ehf,bh->bf", self.router(x), self.gate_up, x)
+
+
+class OwnAttention(layers.Layer):
+    """Attention of no class that Keras has."""
+
+    def call(self, x):
+        return ops.matmul(ops.matmul(x, ops.swapaxes(x, 1, 2)), x)
+
+
+def test_what_is_beside_layers_is_named_too():
+    found = kprune.costs(keras.Sequential([keras.Input((8,)), Experts()], name="net"))
+    assert (found.macs, found.uncounted) == (2 * 8, ("net/experts",))
+    attention = OwnAttention(name="own")
+    found = kprune.costs(keras.Sequential([keras.Input((4, 8)), attention], name="net"))
+    assert (found.macs, found.uncounted) == (0, ("net/own",))
+
+
 def test_a_rule_of_ones_own(monkeypatch):
     def counter(layer, call, outputs):
         return {id(layer.matrix): call["x"].shape[0] * 8 * 3}

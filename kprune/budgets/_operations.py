@@ -32,7 +32,7 @@ class Counts:
         macs: multiplications and additions by the `id` of a kernel.
         products: those of products of two tensors, by the `id` of the layer.
         activations: the most bytes that one layer reads and writes.
-        uncounted: layers with matrices for which there is no rule.
+        uncounted: layers with matrices, or attention, for which there is no rule.
     """
 
     macs: dict[int, int] = dataclasses.field(default_factory=dict)
@@ -157,15 +157,16 @@ def count(model: keras.Model, arguments: Sequence[Any]) -> Counts:
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(_states_restored(model))
-        for layer in walk.layers(model)[1:]:
-            counter = _find_counter(layer)
+        for layer in walk.layers(model):
+            if id(layer) in inside:
+                continue
             if isinstance(layer, layers.RNN):
                 inside.update(id(each) for each in walk.layers(layer)[1:])
-            if id(layer) in inside or (walk.children(layer) and counter is None):
-                continue
-            stack.enter_context(hooks.replace_call(layer, make_call(layer, counter)))
-            if counter is None and _kernels(layer) and not isinstance(layer, ELEMENTWISE):
+            counter = _find_counter(layer)
+            if counter is None and _multiplies(layer):
                 counts.uncounted.append(layer)
+            if layer is not model and (counter is not None or not walk.children(layer)):
+                stack.enter_context(hooks.replace_call(layer, make_call(layer, counter)))
         stack.enter_context(backend.eagerly())  # each step of a loop is a call then
         model(*arguments, training=False)
     return counts
@@ -203,8 +204,14 @@ def _kernel(layer: Any) -> Any:
 
 def _kernels(layer: Any) -> list[Any]:
     """Returns the matrices of a layer's own; the bias of a GRU has two axes too."""
-    own = walk.variables(layer)
+    own = (each for each in walk.variables(layer) if not walk.is_state(layer, each))
     return [each for each in own if len(each.shape) > 1 and not each.name.endswith("bias")]
+
+
+def _multiplies(layer: Any) -> bool:
+    """Returns whether a layer has matrices, or multiplies tensors by its name."""
+    is_attention = "Attention" in type(layer).__name__  # KerasHub has many, of no common class
+    return is_attention or bool(_kernels(layer)) and not isinstance(layer, ELEMENTWISE)
 
 
 def _is_tensor(value: Any) -> bool:

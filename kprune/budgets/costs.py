@@ -52,7 +52,7 @@ class Costs:
         layers: what each layer with variables or products costs.
         activation_bytes: the most that one layer reads and writes, for one sample: the least memory
             that any runtime needs beside the weights.
-        uncounted: paths of layers with matrices whose operations no rule counts.
+        uncounted: paths of layers with matrices, or attention, whose own operations no rule counts.
         files: what TFLite files cost, by their precision; empty where none was asked for.
     """
 
