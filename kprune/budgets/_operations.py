@@ -122,6 +122,8 @@ COUNTERS: dict[type, Counter] = {
 }
 
 
+ADDED = ("bias", "embeddings")  # ends of names of what is added; a GRU's bias has two axes
+
 ELEMENTWISE = (  # of which a tensor of several axes is no matrix
     layers.PReLU,
     layers.BatchNormalization,
@@ -203,9 +205,15 @@ def _kernel(layer: Any) -> Any:
 
 
 def _kernels(layer: Any) -> list[Any]:
-    """Returns the matrices of a layer's own; the bias of a GRU has two axes too."""
+    """Returns the matrices of a layer's own that it multiplies with."""
     own = (each for each in walk.variables(layer) if not walk.is_state(layer, each))
-    return [each for each in own if len(each.shape) > 1 and not each.name.endswith("bias")]
+    # `SpectralNormalization` holds the kernel of the layer in it as well.
+    inner = {id(each) for child in walk.children(layer) for each in child.weights}
+    return [
+        each
+        for each in own
+        if len(each.shape) > 1 and id(each) not in inner and not each.name.endswith(ADDED)
+    ]
 
 
 def _multiplies(layer: Any) -> bool:
